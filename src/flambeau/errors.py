@@ -1,0 +1,291 @@
+"""Every exception that Flambeau raises on purpose, each with whose fault it is.
+
+Frontends translate :class:`ErrorKind` into a status; no other part of the code knows of statuses, except that a
+handler may choose one (``HandlerRejected``), as TorchServe's ``PredictionException`` does.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class ErrorKind(Enum):
+    """Whose fault an error is, in the caller's terms. Each frontend has one table from these to statuses."""
+
+    ROUTE_NOT_FOUND = auto()
+    MODEL_NOT_FOUND = auto()
+    VERSION_NOT_FOUND = auto()
+    METHOD_NOT_ALLOWED = auto()
+    BAD_REQUEST = auto()
+    PAYLOAD_TOO_LARGE = auto()
+    UNAUTHORIZED = auto()
+    INVALID_MODEL = auto()
+    DOWNLOAD_FAILED = auto()
+    CONFLICT = auto()
+    DEFAULT_VERSION = auto()
+    CLEANUP_TIMED_OUT = auto()
+    NO_WORKER = auto()
+    OVERLOADED = auto()
+    QUEUE_TIMED_OUT = auto()
+    HANDLER_FAILED = auto()
+    HANDLER_REJECTED = auto()
+    OUT_OF_MEMORY = auto()
+    WORKER_DIED = auto()
+    START_FAILED = auto()
+    INTERNAL = auto()
+
+
+class FlambeauError(Exception):
+    """Base of all."""
+
+
+class ConfigError(FlambeauError):
+    """A setting has a value that cannot be used.
+
+    ``str()`` names source, key and value: ``config.properties: job_queue_size=abc: must be an integer``.
+    """
+
+    def __init__(self, key: str, value: object, problem: str, source: str | None = None) -> None:
+        super().__init__(key, value, problem, source)
+        self.key = key
+        self.value = value
+        self.problem = problem
+        self.source = source
+
+    def __str__(self) -> str:
+        place = f"{self.source}: " if self.source else ""
+        return f"{place}{self.key}={self.value}: {self.problem}"
+
+    def at(self, source: str) -> ConfigError:
+        """The same error, with the source that the value came from."""
+        return ConfigError(self.key, self.value, self.problem, source)
+
+
+class ProtocolError(FlambeauError):
+    """Bytes that are not the wire protocol; the connection they came on is of no more use."""
+
+
+class ServingError(FlambeauError):
+    """An error that ends one call of a client. ``str()`` is fit for the client: no paths, no stack trace."""
+
+    kind: ErrorKind = ErrorKind.INTERNAL
+    status: int | None = None
+    """A status chosen by a handler; None for every other error."""
+    retry_after_s: int | None = None
+    """Seconds after which the same call may succeed, where that is known."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class RouteNotFound(ServingError):
+    """No such route."""
+
+    kind = ErrorKind.ROUTE_NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__("Requested resource is not found, please refer to API document.")
+
+
+class MethodNotAllowed(ServingError):
+    """The route exists; not with this method, or not while the model control API is off."""
+
+    kind = ErrorKind.METHOD_NOT_ALLOWED
+
+    def __init__(self) -> None:
+        super().__init__("Requested method is not allowed, please refer to API document.")
+
+
+class ModelNotFound(ServingError):
+    """No model of this name, or no archive at this place."""
+
+    kind = ErrorKind.MODEL_NOT_FOUND
+
+    @classmethod
+    def named(cls, model: str) -> ModelNotFound:
+        return cls(f"Model not found: {model}")
+
+
+class VersionNotFound(ServingError):
+    """The model exists, this version of it does not."""
+
+    kind = ErrorKind.VERSION_NOT_FOUND
+
+    def __init__(self, model: str, version: str | None) -> None:
+        super().__init__(f"Model version: {version} does not exist for model: {model}")
+
+
+class BadRequest(ServingError):
+    """The client sent something that cannot be understood."""
+
+    kind = ErrorKind.BAD_REQUEST
+
+
+class PayloadTooLarge(ServingError):
+    """A body, header or frame is over its limit."""
+
+    kind = ErrorKind.PAYLOAD_TOO_LARGE
+
+
+class Unauthorized(ServingError):
+    """The token is missing, wrong or has expired."""
+
+    kind = ErrorKind.UNAUTHORIZED
+
+
+class InvalidModel(ServingError):
+    """The archive, its manifest or its YAML cannot be served."""
+
+    kind = ErrorKind.INVALID_MODEL
+
+
+class DownloadFailed(ServingError):
+    """An archive could not be fetched from its URL."""
+
+    kind = ErrorKind.DOWNLOAD_FAILED
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"Failed to download archive from: {url}")
+
+
+class ModelFileExists(ServingError):
+    """A download would overwrite a file of the model store."""
+
+    kind = ErrorKind.START_FAILED
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Model file already exists {name}")
+
+
+class AlreadyRegistered(ServingError):
+    """This version of this model is being served already."""
+
+    kind = ErrorKind.CONFLICT
+
+    def __init__(self, model: str, version: str) -> None:
+        super().__init__(f"Model version {version} is already registered for model {model}")
+
+
+class DefaultVersionInUse(ServingError):
+    """The default version cannot go while others stay."""
+
+    kind = ErrorKind.DEFAULT_VERSION
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Cannot remove default version for model {model}")
+
+
+class CleanupTimedOut(ServingError):
+    """Workers of an unregistered model did not end in time."""
+
+    kind = ErrorKind.CLEANUP_TIMED_OUT
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Timed out while cleaning resources: {model}")
+
+
+class NoWorker(ServingError):
+    """The model has no worker, or none will come: it was scaled to zero or has been given up."""
+
+    kind = ErrorKind.NO_WORKER
+
+    def __init__(self, model: str, version: str | None = None, *, purpose: str = "inference", reason: str = "") -> None:
+        quoted = f'Model "{model}"' if version is None else f'Model "{model}" Version {version}"'  # TorchServe's quote
+        message = f"{quoted} has no worker to serve {purpose} request. Please use scale workers API to add workers."
+        if purpose == "inference":
+            message += (
+                " If this is a sequence inference, please check if it is closed, or expired;"
+                " or exceeds maxSequenceJobQueueSize"
+            )
+        if reason:
+            message += f" ({reason})"
+        super().__init__(message)
+
+
+class QueueFull(ServingError):
+    """The model's job queue is at its limit, in jobs or bytes; the request was not accepted."""
+
+    kind = ErrorKind.OVERLOADED
+    retry_after_s = 1
+
+    def __init__(self, model: str, limit: str) -> None:
+        # TorchServe has no words of its own for a full queue; its clients look for the first sentence.
+        super().__init__(f"{NoWorker(model).message} (queue is full: {limit})")
+
+
+class QueueTimedOut(ServingError):
+    """A request waited for its whole response time-out and no worker took it."""
+
+    kind = ErrorKind.QUEUE_TIMED_OUT
+    retry_after_s = 1
+
+    def __init__(self, model: str, timeout_s: float) -> None:
+        super().__init__(f'Model "{model}" did not take the request within its response timeout of {timeout_s:g} s')
+
+
+class ShuttingDown(ServingError):
+    """The server drains: it finishes what it has and accepts nothing new."""
+
+    kind = ErrorKind.OVERLOADED
+    retry_after_s = 1
+
+    def __init__(self) -> None:
+        super().__init__("Server is shutting down.")
+
+
+class HandlerFailed(ServingError):
+    """The handler raised, or returned something that is not an answer. Its traceback is in the model log."""
+
+    kind = ErrorKind.HANDLER_FAILED
+
+    def __init__(self, message: str = "Prediction failed") -> None:
+        super().__init__(message)
+
+
+class HandlerRejected(ServingError):
+    """The handler raised ``PredictionException`` and chose message and status."""
+
+    kind = ErrorKind.HANDLER_REJECTED
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class OutOfMemory(ServingError):
+    """The handler ran out of memory, on the host or the device."""
+
+    kind = ErrorKind.OUT_OF_MEMORY
+
+    def __init__(self, message: str = "Out of resources") -> None:
+        super().__init__(message)
+
+
+class WorkerDied(ServingError):
+    """The worker ended or was ended while it had this request, and a second try alone ended the same way."""
+
+    kind = ErrorKind.WORKER_DIED
+
+    def __init__(self, reason: str = "", *, out_of_memory: bool = False) -> None:
+        super().__init__(f"Worker died. {reason}".rstrip())
+        if out_of_memory:
+            self.kind = ErrorKind.OUT_OF_MEMORY
+
+
+class StartFailed(ServingError):
+    """Workers of a model could not be brought to ready."""
+
+    kind = ErrorKind.START_FAILED
+
+    def __init__(self, model: str, version: str | None, reason: str = "", *, out_of_memory: bool = False) -> None:
+        message = f"Failed to start workers for model {model} version: {version or 'null'}"
+        super().__init__(f"{message}. {reason}" if reason else message)
+        if out_of_memory:
+            self.kind = ErrorKind.OUT_OF_MEMORY
+
+
+class InternalError(ServingError):
+    """A fault of Flambeau's own. What happened is in the log."""
+
+    kind = ErrorKind.INTERNAL

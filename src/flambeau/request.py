@@ -1,0 +1,89 @@
+"""What one client asks for and what it gets, on either side of the wire and in either process.
+
+These are msgspec structs, laid out as arrays, because they cross the wire as they are: a request that arrives over HTTP
+is not copied into another type on its way to the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+Payload = bytes | bytearray | memoryview
+if TYPE_CHECKING:
+    RequestValue = Payload | int
+    ReplyBody = Payload | int
+else:
+    # What msgspec makes when it decodes. Handlers written for TorchServe expect a bytearray; replies only pass through.
+    RequestValue = bytearray | int
+    ReplyBody = bytes | int
+
+
+class ModelRef(NamedTuple):
+    """A model and, where the client named one, its version."""
+
+    name: str
+    version: str | None = None
+
+
+class InferenceRequest(msgspec.Struct, array_like=True, gc=False):
+    """One row of a batch, as a client sent it."""
+
+    request_id: str
+    headers: Sequence[tuple[bytes, bytes]]
+    """As received, in the client's letter case, then those that the frontend injects (``explain``, ``url_path``)."""
+    parameters: Sequence[tuple[str, str, RequestValue]]
+    """``(name, content type, value)`` each. A raw body is the one parameter ``body``. A parameter's value that travels
+    outside the envelope is its length in bytes there (see ``wire``)."""
+
+    def size_bytes(self) -> int:
+        """Bytes that the request's values occupy: what a queue counts."""
+        total = 0
+        for _, _, value in self.parameters:
+            total += value if isinstance(value, int) else len(value)
+        return total
+
+
+class RowError(IntEnum):
+    """Why a row has no answer, as a worker reports it."""
+
+    NONE = 0
+    FAILED = 1
+    """The handler raised or returned no answer: the body is a sentence for the client."""
+    REJECTED = 2
+    """The handler raised ``PredictionException``: the body is its message, the status its code."""
+    OUT_OF_MEMORY = 3
+
+
+class InferenceReply(msgspec.Struct, array_like=True, gc=False):
+    """The answer to one row."""
+
+    body: ReplyBody
+    """What the client gets. An ``int`` only on the wire: the length of a segment outside the envelope."""
+    status: int = 200
+    phrase: str = ""
+    headers: Sequence[tuple[str, str]] = ()
+    """Set by the handler, in its letter case."""
+    error: int = 0
+    """A :class:`RowError`."""
+
+
+class MetricUpdate(msgspec.Struct, array_like=True, gc=False):
+    """One value that a handler recorded."""
+
+    name: str
+    unit: str
+    kind: str
+    """``counter``, ``gauge`` or ``histogram``."""
+    value: float
+    dimensions: Sequence[tuple[str, str]]
+    request_ids: str = ""
+    """Comma-joined."""
+
+
+EXPLAIN = (b"explain", b"True")
+PREDICT = (b"explain", b"False")
+DESCRIBE = (b"describe", b"True")

@@ -1,0 +1,171 @@
+"""Messages to bytes and back, without a socket.
+
+A frame is a prefix of 16 bytes, little-endian, then the envelope, then the segments::
+
+    u8 message type | u8 0 | u16 0 | u32 envelope bytes | u64 segment bytes | envelope (MessagePack) | segments
+
+Values of ``SEGMENT_MIN_BYTES`` and more do not go through MessagePack: the envelope holds their length in place of the
+value and their bytes follow it, in the order in which the envelope names them. So a large body is never copied on the
+way out, and on the way in it can be received straight into the buffer that the handler is given.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from flambeau.errors import ProtocolError
+from flambeau.request import InferenceReply, InferenceRequest, Payload
+from flambeau.wire.messages import (
+    Batch,
+    BatchReply,
+    Hello,
+    Load,
+    Loaded,
+    Message,
+    MessageType,
+    Place,
+)
+
+PREFIX = struct.Struct("<BBHIQ")
+PREFIX_BYTES = PREFIX.size
+SEGMENT_MIN_BYTES = 16 * 1024
+"""From here a second system call per value is cheaper than two copies of it."""
+
+_TYPES: dict[type[Any], MessageType] = {
+    Hello: MessageType.HELLO,
+    Load: MessageType.LOAD,
+    Loaded: MessageType.LOADED,
+    Batch: MessageType.BATCH,
+    BatchReply: MessageType.BATCH_REPLY,
+    Place: MessageType.PLACE,
+}
+_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(message) for message, kind in _TYPES.items()
+}
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> list[Payload]:
+    """The frame of a message, as the buffers to be written one after the other.
+
+    The first buffer is prefix and envelope; each further one is a segment, not copied: it must not change until it is
+    written.
+    """
+    segments: list[Payload] = []
+    if type(message) is Batch:
+        message = Batch(message.batch_id, _detach_rows(message.rows, segments))
+    elif type(message) is BatchReply:
+        rows = message.rows
+        for index, reply in enumerate(rows):
+            body = reply.body
+            if not isinstance(body, int) and len(body) >= SEGMENT_MIN_BYTES:
+                if not segments:
+                    rows = list(rows)
+                rows[index] = InferenceReply(len(body), reply.status, reply.phrase, reply.headers, reply.error)  # type: ignore[index]
+                segments.append(body)
+        if segments:
+            message = BatchReply(message.batch_id, rows, message.seconds, message.metrics)
+    envelope = bytearray(PREFIX_BYTES)
+    _encoder.encode_into(message, envelope, PREFIX_BYTES)
+    size = sum(map(len, segments)) if segments else 0
+    PREFIX.pack_into(envelope, 0, _TYPES[type(message)], 0, 0, len(envelope) - PREFIX_BYTES, size)
+    return [envelope, *segments]
+
+
+def _detach_rows(rows: Sequence[InferenceRequest], segments: list[Payload]) -> Sequence[InferenceRequest]:
+    detached: list[InferenceRequest] | None = None
+    for index, row in enumerate(rows):
+        for _, _, value in row.parameters:
+            if not isinstance(value, int) and len(value) >= SEGMENT_MIN_BYTES:
+                break
+        else:
+            continue
+        if detached is None:
+            detached = list(rows)
+        parameters: list[tuple[str, str, Payload | int]] = []
+        for name, content_type, value in row.parameters:
+            if not isinstance(value, int) and len(value) >= SEGMENT_MIN_BYTES:
+                segments.append(value)
+                parameters.append((name, content_type, len(value)))
+            else:
+                parameters.append((name, content_type, value))
+        detached[index] = InferenceRequest(row.request_id, row.headers, parameters)
+    return rows if detached is None else detached
+
+
+class FramePrefix(msgspec.Struct, frozen=True, gc=False):
+    """What the first 16 bytes of a frame say."""
+
+    type: int
+    envelope_bytes: int
+    segment_bytes: int
+
+    @property
+    def frame_bytes(self) -> int:
+        return PREFIX_BYTES + self.envelope_bytes + self.segment_bytes
+
+
+def decode_prefix(data: Payload, max_frame_bytes: int, offset: int = 0) -> FramePrefix:
+    """Read the prefix at ``offset``.
+
+    Raises:
+        ProtocolError: no such message type, or a frame beyond ``max_frame_bytes``; checked before memory is taken.
+    """
+    kind, zero, zeros, envelope_bytes, segment_bytes = PREFIX.unpack_from(data, offset)
+    if kind not in _DECODERS or zero or zeros:
+        raise ProtocolError(f"not a frame: message type {kind}")
+    if envelope_bytes + segment_bytes > max_frame_bytes:
+        raise ProtocolError(f"frame of {envelope_bytes + segment_bytes} bytes is over the limit of {max_frame_bytes}")
+    return FramePrefix(kind, envelope_bytes, segment_bytes)
+
+
+def decode_envelope(kind: int, envelope: Payload) -> Message:
+    """The message of an envelope. Values that travel as segments are still their lengths: see :func:`segment_sizes`.
+
+    Raises:
+        ProtocolError: the envelope is not a message of this type.
+    """
+    try:
+        message: Message = _DECODERS[kind].decode(envelope)
+    except (msgspec.DecodeError, KeyError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"envelope of message type {kind} does not decode: {error}") from None
+    return message
+
+
+def segment_sizes(message: Message, segment_bytes: int) -> list[int]:
+    """Lengths of the segments that follow the envelope, in order.
+
+    Raises:
+        ProtocolError: they do not add up to ``segment_bytes``.
+    """
+    sizes: list[int] = []
+    if isinstance(message, Batch):
+        for row in message.rows:
+            sizes.extend(value for _, _, value in row.parameters if isinstance(value, int))
+    elif isinstance(message, BatchReply):
+        sizes.extend(row.body for row in message.rows if isinstance(row.body, int))
+    if sum(sizes) != segment_bytes or any(size < 0 for size in sizes):
+        raise ProtocolError(f"segments of {sizes} bytes do not add up to {segment_bytes}")
+    return sizes
+
+
+def attach_segments(message: Message, segments: Sequence[Payload]) -> Message:
+    """Put segments in the places of their lengths. ``segments`` are as :func:`segment_sizes` said."""
+    if not segments:
+        return message
+    following = iter(segments)
+    if isinstance(message, Batch):
+        for row in message.rows:
+            row.parameters = [
+                (name, content_type, next(following) if isinstance(value, int) else value)
+                for name, content_type, value in row.parameters
+            ]
+    elif isinstance(message, BatchReply):
+        for reply in message.rows:
+            if isinstance(reply.body, int):
+                reply.body = next(following)
+    return message
