@@ -1,0 +1,63 @@
+"""A request that a queue has accepted, and the one way in which it is answered."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Protocol
+
+from flambeau.api import Caller
+from flambeau.errors import ServingError
+from flambeau.request import InferenceReply, InferenceRequest
+
+
+class JobState(IntEnum):
+    WAITING = 0
+    """In the queue."""
+    CUT = 1
+    """In a batch that a worker has."""
+    SETTLED = 2
+    """Answered."""
+    ABANDONED = 3
+    """Its caller has left."""
+
+
+class Holder(Protocol):
+    """Whoever counts waiting jobs."""
+
+    def forget(self, job: Job) -> None:
+        """A job that waits is no longer wanted."""
+        ...
+
+
+class Job:
+    """One request on its way through a queue. ``api.Ticket`` is what frontends see of it."""
+
+    __slots__ = ("arrived_at", "attempts", "caller", "cut_at", "holder", "request", "size_bytes", "state")
+
+    def __init__(self, request: InferenceRequest, caller: Caller, arrived_at: float, holder: Holder) -> None:
+        self.request = request
+        self.caller = caller
+        self.arrived_at = arrived_at
+        self.cut_at = arrived_at
+        self.holder = holder
+        self.size_bytes = request.size_bytes()
+        self.state = JobState.WAITING
+        self.attempts = 0
+        """Workers that died with it."""
+
+    def abandon(self) -> None:
+        """The caller has left. A job that is in a batch already goes on; its answer is dropped."""
+        if self.state is JobState.WAITING:
+            self.state = JobState.ABANDONED
+            self.holder.forget(self)
+        elif self.state is JobState.CUT:
+            self.state = JobState.ABANDONED
+
+
+def settle(job: Job, outcome: InferenceReply | ServingError) -> bool:
+    """Answer a job's caller. Returns whether anyone was still waiting; a caller that left is not an error."""
+    if job.state >= JobState.SETTLED:
+        return False
+    job.state = JobState.SETTLED
+    job.caller.answer(outcome)
+    return True

@@ -1,0 +1,168 @@
+"""The queue of one model version: bounded in jobs and bytes, first in, first out; no clock, no event loop.
+
+Invariant: ``depth`` and ``depth_bytes`` count the jobs that are still wanted. A job whose caller has left stays in the
+deque until it comes to the front or until such jobs outnumber the others, and costs neither room nor work.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flambeau.errors import QueueFull
+from flambeau.scheduling.job import Job, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatistics:
+    """A moment of a queue."""
+
+    depth: int
+    depth_bytes: int
+    limit_jobs: int
+    limit_bytes: int
+
+    @property
+    def remaining_capacity(self) -> int:
+        return max(0, self.limit_jobs - self.depth)
+
+
+class JobQueue:
+    """Jobs that wait for a worker."""
+
+    def __init__(self, model: str, limit_jobs: int, limit_bytes: int) -> None:
+        self._model = model
+        self._limit_jobs = limit_jobs
+        self._limit_bytes = limit_bytes
+        self._waiting: deque[Job] = deque()
+        self._retries: deque[Job] = deque()
+        self.depth = 0
+        self.depth_bytes = 0
+        self.arrivals = 0
+        """Jobs ever accepted."""
+        self.window_end = float("-inf")
+        """Until when arrivals are counted in ``window_arrivals``: a batch rule asks how many callers came back soon."""
+        self.window_arrivals = 0
+
+    def put_nowait(self, job: Job) -> None:
+        """Accept a job.
+
+        Raises:
+            QueueFull: there is no room. A job that alone is larger than the byte limit is taken by an empty queue, as
+                its size has been checked against the request limit.
+        """
+        if self.depth >= self._limit_jobs:
+            raise QueueFull(self._model, f"{self._limit_jobs} jobs")
+        if self.depth_bytes + job.size_bytes > self._limit_bytes and self.depth:
+            raise QueueFull(self._model, f"{self._limit_bytes} bytes")
+        self._waiting.append(job)
+        self.depth += 1
+        self.depth_bytes += job.size_bytes
+        self.arrivals += 1
+        if job.arrived_at <= self.window_end:
+            self.window_arrivals += 1
+
+    def open_window(self, end: float) -> None:
+        """Count arrivals anew, until ``end``."""
+        self.window_end = end
+        self.window_arrivals = 0
+
+    def put_back(self, jobs: Iterable[Job]) -> None:
+        """Return jobs of a batch that was never run to the front, in their order. Limits do not apply: they were in."""
+        for job in reversed(list(jobs)):
+            if job.state is JobState.CUT:
+                self._readmit(job)
+                self._waiting.appendleft(job)
+
+    def retry(self, jobs: Iterable[Job]) -> None:
+        """Queue jobs whose worker died to be run again, each alone, before all others."""
+        for job in jobs:
+            if job.state is JobState.CUT:
+                self._readmit(job)
+                self._retries.append(job)
+
+    def _readmit(self, job: Job) -> None:
+        job.state = JobState.WAITING
+        self.depth += 1
+        self.depth_bytes += job.size_bytes
+
+    def forget(self, job: Job) -> None:
+        """A waiting job's caller has left."""
+        self.depth -= 1
+        self.depth_bytes -= job.size_bytes
+        held = len(self._waiting) + len(self._retries)
+        if held > 2 * self.depth + 64:  # many left at once: free what their requests hold
+            self._waiting = deque(job for job in self._waiting if job.state is JobState.WAITING)
+            self._retries = deque(job for job in self._retries if job.state is JobState.WAITING)
+
+    def take(self, batch_size: int, now: float) -> list[Job]:
+        """The jobs of the next batch: one that must run alone, or up to ``batch_size`` of the others.
+
+        Returns:
+            At least one job unless the queue is empty. They are marked as cut at ``now``.
+        """
+        jobs: list[Job] = []
+        if self._retries:
+            self._take_from(self._retries, 1, now, jobs)
+        if not jobs:
+            self._take_from(self._waiting, batch_size, now, jobs)
+        return jobs
+
+    def _take_from(self, source: deque[Job], limit: int, now: float, jobs: list[Job]) -> None:
+        while source and len(jobs) < limit:
+            job = source.popleft()
+            if job.state is not JobState.WAITING:
+                continue
+            job.state = JobState.CUT
+            job.cut_at = now
+            self.depth -= 1
+            self.depth_bytes -= job.size_bytes
+            jobs.append(job)
+
+    def expire(self, arrived_before: float) -> list[Job]:
+        """Take out the jobs that arrived before a time. Retried jobs do not expire: they have been in a worker."""
+        jobs: list[Job] = []
+        while self._waiting:
+            job = self._waiting[0]
+            if job.state is JobState.WAITING:
+                if job.arrived_at >= arrived_before:
+                    break
+                self.depth -= 1
+                self.depth_bytes -= job.size_bytes
+                job.state = JobState.CUT
+                jobs.append(job)
+            self._waiting.popleft()
+        return jobs
+
+    def clear(self) -> list[Job]:
+        """Take out all jobs."""
+        jobs = [job for job in (*self._retries, *self._waiting) if job.state is JobState.WAITING]
+        for job in jobs:
+            job.state = JobState.CUT
+        self._retries.clear()
+        self._waiting.clear()
+        self.depth = self.depth_bytes = 0
+        return jobs
+
+    @property
+    def has_retries(self) -> bool:
+        """Whether a job that must run alone may be next."""
+        return bool(self._retries)
+
+    def oldest_arrival(self) -> float | None:
+        """When the job that waits longest came; None if none waits."""
+        for source in (self._retries, self._waiting):
+            while source:
+                if source[0].state is JobState.WAITING:
+                    return source[0].arrived_at
+                source.popleft()
+        return None
+
+    def resize(self, limit_jobs: int, limit_bytes: int) -> None:
+        """Change the limits; jobs that are in stay in."""
+        self._limit_jobs = limit_jobs
+        self._limit_bytes = limit_bytes
+
+    def statistics(self) -> QueueStatistics:
+        return QueueStatistics(self.depth, self.depth_bytes, self._limit_jobs, self._limit_bytes)
