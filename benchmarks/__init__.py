@@ -1,0 +1,1 @@
+"""Measurements of Flambeau beside its peers and beside the bare handler: see ``make bench``."""
