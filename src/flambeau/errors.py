@@ -115,6 +115,14 @@ class VersionNotFound(ServingError):
     def __init__(self, model: str, version: str | None) -> None:
         super().__init__(f"Model version: {version} does not exist for model: {model}")
 
+    @classmethod
+    def for_default(cls, model: str, version: str) -> VersionNotFound:
+        """The same, in the words that TorchServe has for it where a version is to become the default."""
+        error = cls(model, version)
+        error.message = f"Model version {version} does not exist for model {model}"
+        error.args = (error.message,)
+        return error
+
 
 class BadRequest(ServingError):
     """The client sent something that cannot be understood."""

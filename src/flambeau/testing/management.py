@@ -114,7 +114,8 @@ class FakeManagement(Management):
         return Done(f'Model "{model.name}" unregistered')
 
     def set_default(self, model: str, version: str) -> Done:
-        self.describe(ModelRef(model, version))
+        if version not in self._find(model).versions:
+            raise VersionNotFound.for_default(model, version)
         self._models[model] = replace(self._models[model], default=version)
         return Done(f'Default version successfully updated for model "{model}" to "{version}"')
 
