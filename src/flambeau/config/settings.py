@@ -177,6 +177,7 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             key="models",
             type=MODEL_DEFAULTS,
             field="model_defaults",
+            environment_rule=EnvironmentRule.NEVER,
             help="Settings of models that cannot set them in their archive, by name and version.",
         ),
         ServerSetting(
@@ -392,6 +393,7 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             key="metric_time_interval",
             type=duration("seconds", 1, zero=False),
             field="metrics_interval_s",
+            environment_rule=EnvironmentRule.NEVER,
             help="Time between two readings of the host's metrics.",
         ),
         ServerSetting(
@@ -455,6 +457,7 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             key="model_snapshot",
             type=JSON_OBJECT,
             field="model_snapshot",
+            environment_rule=EnvironmentRule.NEVER,
             help="The models of a snapshot; written by the server, and restored when the configuration holds it.",
         ),
     ),
