@@ -6,6 +6,7 @@ HTTP and gRPC are translators in front of these; nothing about a model is decide
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -102,7 +103,7 @@ async def infer(model: ServedModel, request: InferenceRequest) -> InferenceReply
         ServingError: whatever became of the request.
     """
     caller = FutureCaller()
-    ticket = model.submit(request, caller, asyncio.get_running_loop().time())
+    ticket = model.submit(request, caller, time.monotonic())
     try:
         return await caller.future
     except asyncio.CancelledError:

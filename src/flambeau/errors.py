@@ -65,6 +65,16 @@ class ProtocolError(FlambeauError):
     """Bytes that are not the wire protocol; the connection they came on is of no more use."""
 
 
+class PackagingError(FlambeauError):
+    """A model archive cannot be built from what was given."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        """What to do about it; empty where the message says it all."""
+
+
 class ServingError(FlambeauError):
     """An error that ends one call of a client. ``str()`` is fit for the client: no paths, no stack trace."""
 
@@ -153,8 +163,10 @@ class DownloadFailed(ServingError):
 
     kind = ErrorKind.DOWNLOAD_FAILED
 
-    def __init__(self, url: str) -> None:
-        super().__init__(f"Failed to download archive from: {url}")
+    def __init__(self, url: str, refusal: str = "") -> None:
+        """``refusal``: the rule that forbids the download. What went wrong on the network is in the log alone."""
+        message = f"Failed to download archive from: {url}"
+        super().__init__(f"{message} ({refusal})" if refusal else message)
 
 
 class ModelFileExists(ServingError):
@@ -209,6 +221,7 @@ class NoWorker(ServingError):
         if reason:
             message += f" ({reason})"
         super().__init__(message)
+        self.has_reason = bool(reason)
 
 
 class QueueFull(ServingError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Dispatcher:
         """
         self.ref = ref
         self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
+        self._time = time.monotonic  # the loop's own clock may be cached and coarse
         self._on_batch = on_batch
         self._queue = JobQueue(ref.name, config.queue_jobs, config.queue_bytes)
         self._seats: dict[int, _Seat] = {}
@@ -313,7 +314,7 @@ class Dispatcher:
                     continue
                 due_at = self._rule.due_at(now, queue.depth, oldest_at, queue.window_arrivals)
                 if due_at > now:
-                    self._cut_at(due_at)
+                    self._cut_later(due_at - now)
                     return
             jobs = queue.take(self._batch_size, now)
             if not jobs:
@@ -335,13 +336,10 @@ class Dispatcher:
         seat.batches.append(SentBatch(self._next_batch_id, jobs, now))
         seat.worker.send(Batch(self._next_batch_id, [job.request for job in jobs]))
 
-    def _cut_at(self, due_at: float) -> None:
-        timer = self._cut_timer
-        if timer is not None:
-            if not timer.cancelled() and self._time() < timer.when() <= due_at:
-                return
-            timer.cancel()
-        self._cut_timer = self._loop.call_at(due_at, self._cut)
+    def _cut_later(self, delay_s: float) -> None:
+        if self._cut_timer is not None:
+            self._cut_timer.cancel()
+        self._cut_timer = self._loop.call_later(delay_s, self._cut)
 
     # --- time-outs -----------------------------------------------------------------------------------------------
 

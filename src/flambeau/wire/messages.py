@@ -53,6 +53,7 @@ class Load(msgspec.Struct, kw_only=True):
     """Path of a metrics YAML; None for the packaged one."""
     threads: int | None = None
     """Intra-op threads; None leaves torch's default."""
+    inter_op_threads: int = 1
     cores: Sequence[int] = ()
     warm_up: Sequence[InferenceRequest] = ()
     """Rows that are run, each alone, before the worker counts as ready; one that fails fails the load."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from flambeau.errors import FlambeauError
 from flambeau.wire.channel import WorkerChannel
 from flambeau.wire.messages import WIRE_VERSION, Batch, BatchReply, Hello, Load, Loaded, Message, Place
-from flambeau.workers.exits import WorkerExit, explain_exit
+from flambeau.workers.exits import OomCounter, WorkerExit, explain_exit
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ class Launch:
     load: Load
     startup_timeout_s: float
     max_frame_bytes: int
+    oom_counter: OomCounter
+    """Shared by all workers of a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class WorkerProcess:
         self._max_frame_bytes = launch.max_frame_bytes
         self._loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._channel = WorkerChannel(self._on_message, self._on_lost, launch.max_frame_bytes)
+        self._oom_counter = launch.oom_counter
         self._kill_reason = ""
         self._last_error_line = ""
         self._pumps = [
@@ -136,7 +139,7 @@ class WorkerProcess:
             self.load_s, self.resident_bytes = loaded.seconds, loaded.resident_bytes
         elif self.gone in done:
             ended = self.gone.result()
-            raise WorkerFailed(ended.reason, out_of_memory=ended.out_of_memory)
+            raise WorkerFailed(ended.in_full, out_of_memory=ended.out_of_memory)
         else:
             raise WorkerFailed(f"not ready within the startup timeout of {launch.startup_timeout_s:g} s")
 
@@ -196,7 +199,8 @@ class WorkerProcess:
         await asyncio.wait((waiting, lost), return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
             await asyncio.wait((waiting,), timeout=_REAP_S + _TERM_S)
-            self._signal(signal.SIGKILL)
+            if not waiting.done():
+                self.kill("closed its connection without ending")
         lost.cancel()
         returncode = await waiting
         try:  # what the worker has started may hold its group, its pipes and memory
@@ -209,7 +213,7 @@ class WorkerProcess:
             pump.cancel()
         if self._kill_reason:
             return WorkerExit(self._kill_reason, False)
-        return explain_exit(returncode, last_stderr_line=self._last_error_line)
+        return explain_exit(returncode, last_stderr_line=self._last_error_line, oom_counter=self._oom_counter)
 
     async def _pump(self, stream: asyncio.StreamReader | None, is_error: bool) -> None:
         """Hand on a pipe line by line until it ends."""

@@ -19,7 +19,7 @@ from flambeau.errors import StartFailed, WorkerDied
 from flambeau.request import ModelRef
 from flambeau.wire.messages import BatchReply
 from flambeau.workers.backoff import RetryWindow
-from flambeau.workers.lifecycle import WorkerState, transition
+from flambeau.workers.lifecycle import WorkerState, state_change_phrase, transition
 from flambeau.workers.process import Launch, WorkerFailed, WorkerHooks, WorkerProcess, start_worker
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,9 @@ class Supervisor:
         while len(self.slots) > count:
             slot = self.slots.pop()
             slot.stopping.set()
-            if slot.task is not None:
+            if slot.task is None or slot.task.done():
+                self._by_id.pop(slot.id, None)
+            else:
                 self._leaving.add(slot.task)
                 slot.task.add_done_callback(self._leaving.discard)
         while len(self.slots) < count:
@@ -165,9 +167,10 @@ class Supervisor:
 
     def _move(self, slot: Slot, state: WorkerState) -> None:
         if slot.state is not state:
-            transition(slot.state, state)
-            logger.debug("worker %d of %s %s: %s", slot.id, self._ref.name, self._ref.version, state.value)
-            slot.state = state
+            phrase = state_change_phrase(slot.state, state)
+            slot.state = transition(slot.state, state)
+            if phrase is not None:
+                logger.info("W-%d-%s_%s %s", slot.id, *self._ref, phrase)
         self._changed.set()
         self._changed = asyncio.Event()
         self._on_change()
@@ -235,7 +238,7 @@ class Supervisor:
             if process.gone.done():
                 end = process.gone.result()
                 self._seats.detach(slot.id, WorkerDied(_sentence(end.reason), out_of_memory=end.out_of_memory))
-                self._note_failure(slot, window, end.reason, end.out_of_memory)
+                self._note_failure(slot, window, end.in_full, end.out_of_memory)
         finally:
             slot.process = None
             self._seats.detach(slot.id, None)
@@ -245,7 +248,8 @@ class Supervisor:
         slot.failure, slot.out_of_memory = reason, out_of_memory
         window.failed(self._clock.monotonic())
         logger.error("Backend worker error: worker %d of model %s %s: %s", slot.id, *self._ref, reason)
-        self._move(slot, WorkerState.BACKING_OFF)
+        if slot.state is not WorkerState.STOPPING:
+            self._move(slot, WorkerState.BACKING_OFF)
 
 
 async def _first(work: asyncio.Future[Any], stop: asyncio.Event, *, cancel: bool = True) -> bool:

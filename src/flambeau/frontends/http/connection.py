@@ -1,0 +1,466 @@
+"""One HTTP/1.1 connection: bytes in, exchanges out to a site, responses back in order.
+
+This is the part of the data plane that touches every request, so it has no task, no future and no copy that is not
+needed. What it guards, on behalf of everyone else: sizes of header and body, requests that never end, clients that do
+not read, pipelines, and that every request gets exactly one response, in its turn, or the connection is closed.
+
+A connection is read by :mod:`httptools`; a large body whose length is known goes past it, straight into the buffer that
+the request keeps (see :class:`_BodyReceiver`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+import httptools
+
+from flambeau.errors import BadRequest, PayloadTooLarge, ServingError
+from flambeau.frontends.http.limits import ConnectionLimits
+from flambeau.request import Payload
+
+_NOTED = frozenset((b"content-type", b"content-length", b"expect", b"x-request-id", b"authorization"))
+"""Headers that the frontend itself looks at; all others only pass through."""
+
+_DIRECT_BODY_BYTES = 64 * 1024
+"""From here a body is received straight into its own buffer; below, the switch costs more than the copies."""
+
+_WRITE_BUFFER_BYTES = 1024 * 1024
+"""What may wait for a client to read it before the client's own requests are no longer read."""
+
+_LINGER_S = 2.0
+"""For how long a client that is refused in mid-request may go on sending, so that it gets to read why."""
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Exchange:
+    """One request and its response."""
+
+    __slots__ = (
+        "arrived_at",
+        "body",
+        "connection",
+        "headers",
+        "http_version",
+        "keep_alive",
+        "method",
+        "noted",
+        "on_abandon",
+        "request_id",
+        "response",
+        "target",
+    )
+
+    method: bytes
+    http_version: str
+    keep_alive: bool
+    arrived_at: float
+    """Monotonic seconds at which the last byte of the request came."""
+    on_abandon: Callable[[], object] | None
+    """What to call if the client leaves first: set by the site."""
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self.connection = connection
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.noted: dict[bytes, bytes] = {}
+        self.body: Payload = b""
+        self.response: Sequence[Payload] | None = None
+        self.on_abandon = None
+        self.request_id = ""
+
+    def respond(self, *buffers: Payload) -> None:
+        """The whole response, head and body, as one or more buffers. Once."""
+        self.on_abandon = None
+        self.connection.finish(self, buffers)
+
+
+class Site(Protocol):
+    """What stands behind a listener."""
+
+    limits: ConnectionLimits
+
+    def handle(self, exchange: Exchange) -> None:
+        """Take a complete request; ``exchange.respond`` is called now or later. Must not raise."""
+        ...
+
+    def refuse(self, exchange: Exchange, error: ServingError) -> None:
+        """Answer, now, a request that could not be read; the connection is closed after it."""
+        ...
+
+    def connected(self, connection: HttpConnection) -> bool:
+        """Returns whether there is room for it."""
+        ...
+
+    def disconnected(self, connection: HttpConnection) -> None: ...
+
+
+class HttpConnection(asyncio.Protocol):
+    """The server's side of one connection."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._limits = site.limits
+        self._max_body_bytes = site.limits.max_request_bytes
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._loading: Exchange | None = None
+        """The request that is being received."""
+        self._chunks: list[bytes] | None = None
+        self._body_bytes = 0
+        self._header_bytes = 0
+        self._current: Exchange | None = None
+        """The request whose response is the next to be written."""
+        self._later: deque[Exchange] = deque()
+        self._is_reading = True
+        self._is_closing = False
+        """Nothing more is read; closed when the last response is out."""
+        self._draining_until = 0.0
+        self._wants_direct = 0
+        self.active_at = time.monotonic()
+        """When the last bytes came or the last response went."""
+        self._blocked_at = 0.0
+        """Since when the client has not read; 0: it does."""
+        self._began_at = 0.0
+        """When the first byte of the request being received came; 0: none is."""
+        self.peer: tuple[str, int] | None = None
+        self.is_tls = False
+
+    # --- asyncio -------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        peer = transport.get_extra_info("peername")
+        self.peer = (peer[0], peer[1]) if isinstance(peer, tuple) else None
+        self.is_tls = transport.get_extra_info("sslcontext") is not None
+        if not self._site.connected(self):
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self.active_at = time.monotonic()
+        if self._is_closing:
+            return
+        if self._chunks is None:
+            self._header_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # Nothing here speaks another protocol: the request is answered over HTTP/1.1, which goes on after it.
+            self._parser = httptools.HttpRequestParser(self)
+            rest = data[upgrade.args[0] :]
+            if rest:
+                self.data_received(rest)
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            if not isinstance(cause, _Refused):
+                raise
+        except httptools.HttpParserError as error:
+            self._refuse(BadRequest(f"Invalid HTTP message. {error}"))
+        else:
+            if self._header_bytes > self._limits.max_header_bytes and self._is_in_header():
+                self._refuse_header()
+            elif self._wants_direct:
+                self._receive_direct()
+
+    def eof_received(self) -> bool:
+        return False  # a client that has closed its side has left: transports close, connection_lost follows
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_closing = True
+        self._site.disconnected(self)
+        waiting = (*self._later,) if self._current is None else (self._current, *self._later)
+        self._current = self._loading = None
+        self._later.clear()
+        for exchange in waiting:
+            abandon, exchange.on_abandon = exchange.on_abandon, None
+            if abandon is not None:
+                abandon()
+
+    def pause_writing(self) -> None:
+        self._blocked_at = time.monotonic()
+        self._set_reading(False)
+
+    def resume_writing(self) -> None:
+        self._blocked_at = 0.0
+        self._set_reading(len(self._later) < self._limits.max_pipelined)
+
+    # --- httptools -----------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._loading = Exchange(self)
+        self._began_at = self.active_at
+
+    def on_url(self, url: bytes) -> None:
+        loading = self._loading
+        if loading is not None:
+            loading.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        loading = self._loading
+        if loading is None:
+            return  # a trailer
+        headers = loading.headers
+        headers.append((name, value))
+        key = name.lower()
+        if key in _NOTED:
+            loading.noted[key] = value
+        if len(headers) > self._limits.max_headers:
+            self._refuse_header()
+            raise _Refused
+
+    def on_headers_complete(self) -> None:
+        loading = self._loading
+        if loading is None or self._is_closing:
+            raise _Refused
+        if self._header_bytes > self._limits.max_header_bytes and self._is_header_too_large(loading):
+            self._refuse_header()
+            raise _Refused
+        self._chunks = []
+        self._body_bytes = 0
+        noted = loading.noted
+        length = noted.get(b"content-length")
+        if length is not None:
+            expected = int(length)  # the parser has seen to it that it is a number
+            if expected > self._max_body_bytes:
+                self._refuse_body()
+                raise _Refused
+            if expected >= _DIRECT_BODY_BYTES:
+                self._wants_direct = expected
+        if b"expect" in noted:
+            self._continue(loading, noted[b"expect"])
+
+    def on_body(self, body: bytes) -> None:
+        chunks = self._chunks
+        if chunks is None:
+            return
+        chunks.append(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > self._max_body_bytes:
+            self._refuse_body()
+            raise _Refused
+
+    def on_message_complete(self) -> None:
+        loading, chunks = self._loading, self._chunks
+        if loading is None or chunks is None:
+            return
+        loading.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._wants_direct = 0
+        self._begin(loading)
+
+    # --- one request, from complete to answered --------------------------------------------------------------------
+
+    def _begin(self, exchange: Exchange) -> None:
+        parser = self._parser
+        exchange.method = parser.get_method()
+        exchange.http_version = parser.get_http_version()
+        exchange.keep_alive = parser.should_keep_alive()
+        exchange.arrived_at = self.active_at
+        self._loading = self._chunks = None
+        self._header_bytes = 0
+        self._began_at = 0.0
+        if self._current is None:
+            self._current = exchange
+        else:
+            self._later.append(exchange)
+            if len(self._later) >= self._limits.max_pipelined:
+                self._set_reading(False)
+        if not exchange.keep_alive:
+            self._is_closing = True
+        self._site.handle(exchange)
+
+    def finish(self, exchange: Exchange, buffers: Sequence[Payload]) -> None:
+        """Write a response, in its turn."""
+        if exchange is not self._current:
+            exchange.response = buffers
+            return
+        self._write(exchange, buffers)
+        while self._later:
+            following = self._later.popleft()
+            self._current = following
+            if not self._is_reading and not self._blocked_at and len(self._later) < self._limits.max_pipelined:
+                self._set_reading(True)
+            if following.response is None:
+                return
+            self._write(following, following.response)
+        self._current = None
+
+    def _write(self, exchange: Exchange, buffers: Sequence[Payload]) -> None:
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if len(buffers) == 1:
+            transport.write(buffers[0])
+        else:
+            transport.writelines(buffers)
+        if not exchange.keep_alive:
+            self._later.clear()
+            self._close()
+
+    def _close(self) -> None:
+        """Close after what has been written is out; linger where the client is still sending."""
+        self._is_closing = True
+        if self._draining_until:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    # --- refusals ------------------------------------------------------------------------------------------------
+
+    def _is_in_header(self) -> bool:
+        return self._chunks is None and not self._is_closing and self._began_at > 0
+
+    def _is_header_too_large(self, loading: Exchange) -> bool:
+        size = len(loading.target) + sum(len(name) + len(value) + 4 for name, value in loading.headers)
+        return size > self._limits.max_header_bytes
+
+    def _refuse_header(self) -> None:
+        limits = self._limits
+        self._refuse(
+            PayloadTooLarge(f"Header of more than {limits.max_header_bytes} bytes or {limits.max_headers} fields."), 431
+        )
+
+    def _refuse_body(self) -> None:
+        self._refuse(PayloadTooLarge(f"Body of more than {self._max_body_bytes} bytes (max_request_size)."))
+
+    def _refuse(self, error: ServingError, status: int | None = None) -> None:
+        """Answer a request that could not be read, behind those before it, and read nothing more."""
+        if self._is_closing:
+            return
+        if status is not None:
+            error.status = status
+        self._is_closing = True
+        self._draining_until = time.monotonic() + _LINGER_S
+        exchange = self._loading or Exchange(self)
+        self._loading = self._chunks = None
+        self._wants_direct = 0
+        self._began_at = 0.0
+        exchange.method = self._method()
+        exchange.http_version = "1.1"
+        exchange.keep_alive = False
+        exchange.arrived_at = self.active_at
+        if self._current is None:
+            self._current = exchange
+        else:
+            self._later.append(exchange)
+        self._site.refuse(exchange, error)
+
+    def _method(self) -> bytes:
+        try:
+            return self._parser.get_method()
+        except Exception:  # nothing of the request line has been understood
+            return b"?"
+
+    def _continue(self, loading: Exchange, expectation: bytes) -> None:
+        """``Expect``: the client waits for leave to send its body."""
+        if expectation.lower() != b"100-continue":
+            self._refuse(BadRequest(f"Expectation {expectation.decode('latin-1')!r} cannot be met."), 417)
+            raise _Refused
+        if self._current is None and self._parser.get_http_version() == "1.1":
+            self._transport.write(_CONTINUE)
+
+    # --- large bodies --------------------------------------------------------------------------------------------
+
+    def _receive_direct(self) -> None:
+        """Let the rest of a large body go straight into its buffer."""
+        expected, chunks = self._wants_direct, self._chunks
+        self._wants_direct = 0
+        if self._loading is None or chunks is None or self._body_bytes >= expected:
+            return
+        buffer = bytearray(expected)
+        filled = 0
+        for chunk in chunks:
+            buffer[filled : filled + len(chunk)] = chunk
+            filled += len(chunk)
+        self._transport.pause_reading()
+        self._transport.set_protocol(_BodyReceiver(self, buffer, filled))
+        self._transport.resume_reading()
+
+    def body_received(self, buffer: bytearray) -> None:
+        """A large body is complete."""
+        self._transport.pause_reading()
+        self._transport.set_protocol(self)
+        if self._is_reading:
+            self._transport.resume_reading()
+        self.active_at = time.monotonic()
+        loading = self._loading
+        if loading is None:
+            return
+        loading.body = buffer
+        self._begin(loading)
+        self._parser = httptools.HttpRequestParser(self)  # the old one still waits for the body
+
+    # --- what the site's sweeper looks at --------------------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """End what takes too long. Called about once a second."""
+        limits = self._limits
+        is_lingering_long = self._draining_until and now > self._draining_until
+        is_blocked_long = self._blocked_at and now - self._blocked_at > limits.write_timeout_s
+        if is_lingering_long or is_blocked_long:
+            self._transport.abort()
+        elif self._began_at and now - self._began_at > limits.request_timeout_s:
+            error = BadRequest(f"Request not complete after {limits.request_timeout_s:g} s.")
+            self._refuse(error, 408)
+        elif self._current is None and not self._began_at and now - self.active_at > limits.idle_timeout_s:
+            self._transport.close()
+
+    def drain(self) -> None:
+        """The server stops: close now if nothing is under way, else after the last response."""
+        last = self._later[-1] if self._later else self._current
+        if last is not None:
+            last.keep_alive = False
+        elif self._loading is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def _set_reading(self, wanted: bool) -> None:
+        if wanted is not self._is_reading and not self._transport.is_closing():
+            self._is_reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+
+class _BodyReceiver(asyncio.BufferedProtocol):
+    """Stands in for a connection while the rest of a large body arrives."""
+
+    def __init__(self, connection: HttpConnection, buffer: bytearray, filled: int) -> None:
+        self._connection = connection
+        self._buffer = buffer
+        self._view = memoryview(buffer)
+        self._filled = filled
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._filled += nbytes
+        self._connection.active_at = time.monotonic()
+        if self._filled == len(self._buffer):
+            self._connection.body_received(self._buffer)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+
+class _Refused(Exception):
+    """Ends the parsing of a request that has been refused."""

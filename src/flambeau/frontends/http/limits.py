@@ -1,0 +1,26 @@
+"""What one HTTP client may take."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class ConnectionLimits(Protocol):
+    """The limits of a connection, as ``config.server.HttpLimits`` states them."""
+
+    @property
+    def max_request_bytes(self) -> int: ...
+    @property
+    def max_header_bytes(self) -> int: ...
+    @property
+    def max_headers(self) -> int: ...
+    @property
+    def max_connections(self) -> int: ...
+    @property
+    def max_pipelined(self) -> int: ...
+    @property
+    def idle_timeout_s(self) -> float: ...
+    @property
+    def request_timeout_s(self) -> float: ...
+    @property
+    def write_timeout_s(self) -> float: ...

@@ -1,0 +1,164 @@
+"""The hot path: a complete HTTP request to a job, and the job's outcome to an HTTP response.
+
+A target that has been seen is one dictionary look-up away from its model; the cache is emptied whenever a model is
+registered, unregistered or made the default.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from flambeau.api import Inference, ServedModel, Ticket
+from flambeau.errors import NoWorker, ServingError
+from flambeau.frontends.http.auth import Tokens
+from flambeau.frontends.http.bodies import parameters
+from flambeau.frontends.http.connection import Exchange
+from flambeau.frontends.http.responder import MetricsRecorder, Responder, Series
+from flambeau.frontends.http.routes import PredictRoute, invoked_model, predict_route
+from flambeau.request import InferenceReply, InferenceRequest, Payload
+
+_MAX_TARGETS = 4096
+"""Targets that are remembered; a client that makes up new ones only empties the cache."""
+
+_FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
+
+
+class _Target:
+    """A request target that predicts: its model and the series that its requests are recorded in."""
+
+    __slots__ = ("inferences", "injected", "latency", "model", "names_version", "query", "queueing")
+
+    def __init__(self, route: PredictRoute, model: ServedModel, names_version: bool, metrics: MetricsRecorder) -> None:
+        self.model = model
+        self.injected = route.injected
+        self.query = route.query
+        self.names_version = names_version
+        name, version = model.ref
+        label = version if names_version and version is not None else "default"
+        self.inferences = metrics.series("ts_inference_requests_total", name, label)
+        self.latency = metrics.series("ts_inference_latency_microseconds", name, label)
+        self.queueing = metrics.series("ts_queue_latency_microseconds", name, label)
+
+
+class Predictions:
+    """Answers every request of the inference port that predicts or explains."""
+
+    def __init__(
+        self, inference: Inference, responder: Responder, metrics: MetricsRecorder, tokens: Tokens | None
+    ) -> None:
+        self._inference = inference
+        self.responder = responder
+        self._metrics = metrics
+        self._tokens = tokens
+        self._targets: dict[bytes, _Target] = {}
+        self._generation = inference.generation
+        self.queue_time: Series = metrics.series("QueueTime", "Host")
+
+    def handle(self, exchange: Exchange) -> bool:
+        """Take a request if it predicts. Returns whether it does; if not, nothing has been done with it."""
+        if self._generation != self._inference.generation:
+            self._targets.clear()
+            self._generation = self._inference.generation
+        target = self._targets.get(exchange.target)
+        if target is None or exchange.method == b"OPTIONS":
+            return self._handle_unknown(exchange)
+        try:
+            self._submit(exchange, target)
+        except ServingError as error:
+            self.responder.error(exchange, error)
+        return True
+
+    def _handle_unknown(self, exchange: Exchange) -> bool:
+        """A target that is not in the cache."""
+        try:
+            route = predict_route(exchange.target)
+            if route is None or exchange.method == b"OPTIONS":
+                return False
+            if self._tokens is not None:  # before anything is said about which models there are
+                self._tokens.check_inference(exchange.noted.get(b"authorization"))
+            self._submit(exchange, self._resolve(exchange, route))
+        except ServingError as error:
+            self.responder.error(exchange, error)
+        return True
+
+    def _resolve(self, exchange: Exchange, route: PredictRoute) -> _Target:
+        ref = route.model
+        is_lasting = ref is not None
+        if ref is None:
+            fields = parameters(exchange.noted.get(b"content-type"), bytes(exchange.body), route.query)
+            ref = invoked_model(self._inference.sole_model(), fields)
+        target = _Target(route, self._inference.resolve(ref), ref.version is not None, self._metrics)
+        if is_lasting:
+            if len(self._targets) >= _MAX_TARGETS:
+                self._targets.clear()
+            self._targets[exchange.target] = target
+        return target
+
+    def _submit(self, exchange: Exchange, target: _Target) -> None:
+        if self._tokens is not None:
+            self._tokens.check_inference(exchange.noted.get(b"authorization"))
+        noted = exchange.noted
+        content_type = noted.get(b"content-type")
+        fields: Sequence[tuple[str, str, Payload]]
+        if target.query or (content_type is not None and content_type.lower().startswith(_FORMS)):
+            fields = parameters(content_type, bytes(exchange.body), target.query)
+        else:
+            media_type = "" if content_type is None else content_type.partition(b";")[0].strip().decode("latin-1")
+            fields = (("body", media_type, exchange.body),)
+        headers = exchange.headers
+        if b"content-length" not in noted and exchange.body:
+            headers.append((b"content-length", b"%d" % len(exchange.body)))
+        headers.extend(target.injected)
+        target.inferences.record(1)
+        prediction = _Prediction(exchange, target, self)
+        try:
+            prediction.ticket = target.model.submit(
+                InferenceRequest(exchange.request_id, headers, fields), prediction, exchange.arrived_at
+            )
+        except NoWorker as error:
+            if target.names_version and not error.has_reason:
+                raise NoWorker(*target.model.ref) from None
+            raise
+        exchange.on_abandon = prediction.ticket.abandon
+
+
+class _Prediction:
+    """The caller of one job: an exchange that waits for its answer."""
+
+    __slots__ = ("_exchange", "_site", "_target", "ticket")
+
+    ticket: Ticket
+
+    def __init__(self, exchange: Exchange, target: _Target, site: Predictions) -> None:
+        self._exchange = exchange
+        self._target = target
+        self._site = site
+
+    def answer(self, outcome: InferenceReply | ServingError) -> None:
+        """See ``api.Caller.answer``."""
+        exchange, site = self._exchange, self._site
+        if isinstance(outcome, ServingError):
+            site.responder.error(exchange, outcome)
+            return
+        now = time.monotonic()
+        if outcome.status == 200 and not outcome.headers and exchange.keep_alive and exchange.method != b"HEAD":
+            site.responder.ok(exchange, outcome.body, now)  # type: ignore[arg-type]
+        else:
+            site.responder.respond(
+                exchange,
+                outcome.status,
+                outcome.body,  # type: ignore[arg-type]
+                [(_header_text(name), _header_text(value)) for name, value in outcome.headers],
+                outcome.phrase,
+            )
+        arrived_at = exchange.arrived_at
+        queued_s = self.ticket.cut_at - arrived_at
+        self._target.latency.record((now - arrived_at) * 1e6)
+        self._target.queueing.record(queued_s * 1e6)
+        site.queue_time.record(int(queued_s * 1e3))
+
+
+def _header_text(text: str) -> bytes:
+    """A handler's header as bytes; line ends, which would end the header, become blanks."""
+    return text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace")

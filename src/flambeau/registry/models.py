@@ -1,0 +1,488 @@
+"""All models of a server: registered, found, scaled, described, unregistered.
+
+Changes to what there is happen between two awaits, on the event loop, so that two calls cannot both register the same
+version; what takes long (downloading, unpacking, waiting for workers) happens outside of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from flambeau.api import (
+    Done,
+    ListedModel,
+    ModelDescription,
+    ModelPage,
+    Registration,
+    Scaling,
+    ServedModel,
+    infer,
+)
+from flambeau.archive.reader import UnpackedModel, open_archive
+from flambeau.archive.store import ModelStore, is_remote
+from flambeau.config.model import ModelConfig
+from flambeau.config.model_sources import apply_scaling, model_config
+from flambeau.config.server import ServerConfig, StartupModel
+from flambeau.errors import (
+    AlreadyRegistered,
+    BadRequest,
+    CleanupTimedOut,
+    DefaultVersionInUse,
+    FlambeauError,
+    InvalidModel,
+    ModelNotFound,
+    NoWorker,
+    StartFailed,
+    VersionNotFound,
+)
+from flambeau.registry.launching import launch_for
+from flambeau.registry.snapshot import SnapshotModel, parse_model_snapshot
+from flambeau.registry.version import ModelVersion
+from flambeau.request import DESCRIBE, InferenceRequest, ModelRef
+from flambeau.wire.messages import BatchReply
+from flambeau.workers.cores import available_cores
+from flambeau.workers.devices import assign_gpus, detect_gpus
+from flambeau.workers.exits import OomCounter
+from flambeau.workers.placement import Placement, default_workers
+from flambeau.workers.process import Launch
+
+logger = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Who is told of what happens to models and workers."""
+
+    def batch_done(self, version: ModelVersion, reply: BatchReply) -> None: ...
+
+    def worker_line(self, version: ModelVersion, worker_id: int, line: str, is_error: bool) -> None: ...
+
+    def worker_loaded(self, version: ModelVersion, worker_id: int, seconds: float) -> None: ...
+
+    def models_changed(self) -> None:
+        """Something that a snapshot holds is different."""
+        ...
+
+
+@dataclass(slots=True)
+class _Model:
+    """The versions of one name, in order of registration."""
+
+    default: str
+    versions: dict[str, ModelVersion] = field(default_factory=dict)
+
+
+class Registry:
+    """Implements ``api.Inference`` and ``api.Management``."""
+
+    def __init__(self, config: ServerConfig, store: ModelStore, observer: Observer) -> None:
+        self._config = config
+        self._store = store
+        self._observer = observer
+        self._models: dict[str, _Model] = {}
+        self.generation = 0
+        self._worker_ids = itertools.count(config.initial_worker_port)
+        cores = available_cores()
+        self._usable_cores = cores.usable
+        self._placement = Placement(cores.cores, cores.usable)
+        gpus = detect_gpus()
+        self.gpu_count = gpus if config.number_of_gpu is None else min(gpus, config.number_of_gpu)
+        self._oom_counter = OomCounter()
+        self._is_stopping = False
+
+    # --- api.Inference -----------------------------------------------------------------------------------------------
+
+    def resolve(self, model: ModelRef) -> ServedModel:
+        return _Entrance(self._version(model))
+
+    def sole_model(self) -> str | None:
+        loaded = [
+            name
+            for name, model in self._models.items()
+            if any(version.loaded_at_startup for version in model.versions.values())
+        ]
+        return loaded[0] if len(loaded) == 1 else None
+
+    def is_healthy(self) -> bool:
+        return all(model.versions[model.default].is_healthy() for model in self._models.values())
+
+    # --- api.Management: views ---------------------------------------------------------------------------------------
+
+    def list_models(self, limit: int, offset: int) -> ModelPage:
+        names = sorted(self._models)
+        shown = names[offset : offset + limit]
+        page = ModelPage(models=[ListedModel(name, self._default(name).url) for name in shown])
+        if offset + limit <= len(names):
+            page.next_page_token = str(offset + limit)
+        return page
+
+    def describe(self, model: ModelRef) -> ModelDescription:
+        return self._version(model).describe()
+
+    def describe_all(self, model: str) -> Sequence[ModelDescription]:
+        return [version.describe() for version in self._model(model).versions.values()]
+
+    async def customized_metadata(self, model: ModelRef) -> Mapping[str, object] | None:
+        version = self._version(model)
+        if not version.supervisor.slots:
+            raise NoWorker(model.name, purpose="describe")
+        request = InferenceRequest("describe", [DESCRIBE], [("body", "", b"")])
+        reply = await infer(version.dispatcher, request)
+        text = bytes(reply.body) if not isinstance(reply.body, int) else b""
+        if not text:
+            return None
+        try:
+            described = json.loads(text)
+        except ValueError:
+            return {}
+        return described if isinstance(described, dict) else {}
+
+    def is_ready(self, model: str) -> bool:
+        return bool(self._default(model).supervisor.slots)
+
+    def versions(self) -> list[ModelVersion]:
+        """All that are served."""
+        return [version for model in self._models.values() for version in model.versions.values()]
+
+    # --- api.Management: changes -------------------------------------------------------------------------------------
+
+    async def register(self, registration: Registration) -> Done:
+        version = await self._add(registration, at_startup=False)
+        name, number = version.ref
+        try:
+            self._start(version, version.config.min_workers, version.config.max_workers)
+            if registration.synchronous:
+                await version.supervisor.wait_ready()
+        except (StartFailed, InvalidModel, asyncio.CancelledError):
+            # A version that never worked does not stay: the client may fix it and register again.
+            await asyncio.shield(self._remove(version))
+            raise
+        self._observer.models_changed()
+        if not version.config.min_workers:
+            return Done(
+                f'Model "{name}" Version: {number} registered with 0 initial workers. '
+                "Use scale workers API to add workers for the model."
+            )
+        if not registration.synchronous:
+            return Done("Processing worker updates...", is_complete=False)
+        workers = version.config.min_workers
+        return Done(f'Model "{name}" Version: {number} registered with {workers} initial workers')
+
+    async def scale(self, model: ModelRef, scaling: Scaling) -> Done:
+        version = self._version(model)
+        live = (scaling.batch_size, scaling.max_batch_delay_s, scaling.response_timeout_s)
+        changes_settings = any(value is not None for value in live)
+        changes_workers = scaling.min_worker is not None or scaling.max_worker is not None or not changes_settings
+        minimum = 1 if scaling.min_worker is None else scaling.min_worker
+        maximum = minimum if scaling.max_worker is None else scaling.max_worker
+        if minimum < 0:
+            raise BadRequest("min_worker cannot be negative.")
+        if maximum < minimum:
+            raise BadRequest("max_worker cannot be less than min_worker.")
+        if changes_settings:
+            config = apply_scaling(
+                version.config,
+                batch_size=scaling.batch_size,
+                max_batch_delay_s=scaling.max_batch_delay_s,
+                response_timeout_s=scaling.response_timeout_s,
+            )
+            version.config = config
+            version.dispatcher.reconfigure(config)
+        if changes_workers:
+            version.config = replace(version.config, min_workers=minimum, max_workers=maximum)
+            self._start(version, minimum, maximum)
+        self._observer.models_changed()
+        if not changes_workers:
+            return Done(f"Settings changed for model: {model.name}" + _named_version(model))
+        if not scaling.synchronous:
+            return Done("Processing worker updates...", is_complete=False)
+        await version.supervisor.wait_ready()
+        return Done(f"Workers scaled to {minimum} for model: {model.name}" + _named_version(model))
+
+    async def unregister(self, model: ModelRef) -> Done:
+        version = self._version(model)
+        held = self._model(model.name)
+        if version.ref.version == held.default and len(held.versions) > 1:
+            raise DefaultVersionInUse(model.name)
+        in_time = await self._remove(version)
+        self._observer.models_changed()
+        if not in_time:
+            raise CleanupTimedOut(model.name)
+        return Done(f'Model "{model.name}" unregistered')
+
+    def set_default(self, model: str, version: str) -> Done:
+        held = self._model(model)
+        if version not in held.versions:
+            error = VersionNotFound(model, version)
+            error.message = f"Model version {version} does not exist for model {model}"
+            raise error
+        held.default = version
+        self.generation += 1
+        self._observer.models_changed()
+        return Done(f'Default version successfully updated for model "{model}" to "{version}"')
+
+    # --- start and stop of the server ---------------------------------------------------------------------------------
+
+    async def load_at_startup(self, models: Sequence[StartupModel], overrides: Mapping[str, object]) -> None:
+        """Load what the server was told to. One that fails is logged and does not keep the others from loading.
+
+        Args:
+            overrides: ``batch_size``, ``max_batch_delay_s``, ``initial_workers``: the command line's wishes.
+        """
+        workers = self._config.default_workers_per_model or self.gpu_count
+        if not workers:
+            workers = default_workers(max(1, len(models)), self._usable_cores, None)
+        for model in models:
+            registration = Registration(url=model.url, model_name=model.name, **overrides)  # type: ignore[arg-type]
+            try:
+                version = await self._add(registration, at_startup=True, workers=workers)
+                self._start(version, version.config.min_workers, version.config.max_workers)
+            except (FlambeauError, OSError) as error:
+                logger.error("Failed to load model: %s: %s", model.url, error)
+
+    async def restore(self, snapshot: Mapping[str, object]) -> None:
+        """Load the models of a snapshot.
+
+        Raises:
+            ConfigError: it is malformed.
+            InvalidModel: an archive that it names is gone.
+        """
+        for name, versions in parse_model_snapshot(snapshot).items():
+            for number, saved in versions.items():
+                try:
+                    self._store.resolve(saved.mar_name)
+                except ModelNotFound:
+                    raise InvalidModel(
+                        f"Model archive file for model :{name}, version :{number} not found in model store"
+                    ) from None
+                registration = Registration(
+                    url=saved.mar_name,
+                    model_name=name,
+                    runtime=saved.runtime_type,
+                    batch_size=saved.batch_size,
+                    max_batch_delay_s=saved.max_batch_delay / 1e3,
+                    initial_workers=saved.min_workers,
+                    response_timeout_s=saved.response_timeout,
+                    startup_timeout_s=saved.startup_timeout,
+                )
+                version = await self._add(registration, at_startup=True, workers=saved.min_workers)
+                self._start(version, saved.min_workers, max(saved.min_workers, saved.max_workers))
+                if saved.default_version:
+                    self._model(name).default = number
+
+    def snapshot(self) -> dict[str, dict[str, SnapshotModel]]:
+        """What a restart needs to come back to this."""
+        return {
+            name: {number: _saved(version, number == model.default) for number, version in model.versions.items()}
+            for name, model in self._models.items()
+        }
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Accept no more requests and wait for those that are in. Returns whether all were answered, in time."""
+        self._is_stopping = True
+        results = await asyncio.gather(*(version.drain(timeout_s) for version in self.versions()))
+        return all(results)
+
+    async def stop(self, timeout_s: float) -> None:
+        """End all workers and forget all models."""
+        self._is_stopping = True
+        await asyncio.gather(*(version.stop(timeout_s) for version in self.versions()))
+        self._models.clear()
+        self.generation += 1
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _model(self, name: str) -> _Model:
+        model = self._models.get(name)
+        if model is None:
+            raise ModelNotFound.named(name)
+        return model
+
+    def _default(self, name: str) -> ModelVersion:
+        model = self._model(name)
+        return model.versions[model.default]
+
+    def _version(self, ref: ModelRef) -> ModelVersion:
+        model = self._model(ref.name)
+        version = model.versions.get(model.default if ref.version is None else ref.version)
+        if version is None:
+            raise VersionNotFound(ref.name, ref.version)
+        return version
+
+    async def _add(self, registration: Registration, *, at_startup: bool, workers: int = 0) -> ModelVersion:
+        """Fetch, unpack, configure; no worker yet."""
+        loop = asyncio.get_running_loop()
+        url = registration.url
+        downloaded: Path | None = None
+        if is_remote(url):
+            source = downloaded = await loop.run_in_executor(None, self._store.fetch, url)
+        else:
+            source = self._store.resolve(url)
+        try:
+            return await self._open(registration, source, at_startup=at_startup, workers=workers)
+        except BaseException:
+            if downloaded is not None:
+                self._store.remove_downloaded(downloaded)
+            raise
+
+    async def _open(self, registration: Registration, source: Path, *, at_startup: bool, workers: int) -> ModelVersion:
+        loop = asyncio.get_running_loop()
+        unpacked = await loop.run_in_executor(
+            None,
+            lambda: open_archive(
+                source,
+                self._store.unpack_root,
+                model_name=registration.model_name,
+                runtime=registration.runtime,
+            ),
+        )
+        try:
+            return self._admit(registration, unpacked, at_startup=at_startup, workers=workers)
+        except BaseException:
+            await loop.run_in_executor(None, unpacked.remove)
+            raise
+
+    def _admit(
+        self, registration: Registration, unpacked: UnpackedModel, *, at_startup: bool, workers: int
+    ) -> ModelVersion:
+        """Make a version of an unpacked model and list it. No await: two calls cannot admit the same version."""
+        manifest = unpacked.manifest
+        name, number = manifest.model_name, manifest.model_version
+        handler = registration.handler or manifest.handler or self._config.default_service_handler
+        if not handler:
+            raise InvalidModel(f"Model {name} names no handler, and default_service_handler is not set.")
+        model = self._models.get(name)
+        if model is not None and number in model.versions:
+            raise AlreadyRegistered(name, number)
+        loaded = model_config(
+            server=self._config,
+            name=name,
+            version=number,
+            default_workers=workers,
+            at_startup=at_startup,
+            batch_size=registration.batch_size,
+            max_batch_delay_s=registration.max_batch_delay_s,
+            response_timeout_s=registration.response_timeout_s,
+            startup_timeout_s=registration.startup_timeout_s,
+            initial_workers=registration.initial_workers,
+            yaml_text=_read_yaml(unpacked),
+            yaml_name=manifest.config_file or "",
+        )
+        for warning in loaded.warnings:
+            logger.warning("model %s %s: %s", name, number, warning)
+        version = ModelVersion(
+            ModelRef(name, number),
+            registration.url,
+            unpacked,
+            handler,
+            loaded.config,
+            loaded_at_startup=at_startup,
+            on_gpu=self.gpu_count > 0 and loaded.config.placement.device_type != "cpu",
+            launch=self._launch,
+            new_worker_id=lambda: next(self._worker_ids),
+            on_batch=self._observer.batch_done,
+            on_line=self._observer.worker_line,
+            on_loaded=self._observer.worker_loaded,
+        )
+        if model is None:
+            model = self._models[name] = _Model(number)
+        model.versions[number] = version
+        self.generation += 1
+        logger.info("Model %s loaded.", name)
+        return version
+
+    def _start(self, version: ModelVersion, minimum: int, maximum: int) -> None:
+        """Have so many workers wanted, placed and started."""
+        version.want(minimum, maximum)
+        self._place()
+        version.supervisor.start()
+
+    def _place(self) -> None:
+        """Plan all workers anew and move those that run."""
+        versions = self.versions()
+        plan = self._placement.plan([worker for version in versions for worker in version.wanted_workers()])
+        for version in versions:
+            version.place(plan)
+
+    def _launch(self, version: ModelVersion, worker_id: int) -> Launch:
+        slots = len(version.supervisor.slots)
+        gpu_id = None
+        if version.on_gpu:
+            devices = assign_gpus(slots, version.config.placement.device_ids, self.gpu_count)
+            gpu_id = devices[version.worker_index(worker_id)]
+        return launch_for(
+            worker_id,
+            version.ref,
+            version.model,
+            version.handler,
+            version.config,
+            self._config,
+            version.assignments[worker_id],
+            gpu_id,
+            self._oom_counter,
+        )
+
+    async def _remove(self, version: ModelVersion) -> bool:
+        """Take a version out and end its workers. Returns whether they ended in time."""
+        name, number = version.ref
+        model = self._models.get(name)
+        if model is not None and model.versions.get(number or "") is version:
+            del model.versions[number or ""]
+            if not model.versions:
+                del self._models[name]
+            elif model.default == number:
+                model.default = next(iter(model.versions))
+            self.generation += 1
+        in_time = await version.stop(self._config.unregister_model_timeout_s)
+        self._place()
+        if is_remote(version.url):
+            self._store.remove_downloaded(version.model.source)
+        return in_time
+
+
+class _Entrance:
+    """``api.ServedModel``: what a frontend holds of a version."""
+
+    __slots__ = ("ref", "submit")
+
+    def __init__(self, version: ModelVersion) -> None:
+        self.ref = version.ref
+        self.submit = version.dispatcher.submit
+
+
+def _named_version(model: ModelRef) -> str:
+    return "" if model.version is None else f", version: {model.version}"
+
+
+def _read_yaml(unpacked: UnpackedModel) -> str | None:
+    name = unpacked.manifest.config_file
+    if name is None:
+        return None
+    try:
+        return (unpacked.directory / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidModel(f"The manifest names the config file {name}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InvalidModel(f"{name} is not UTF-8 text.") from None
+
+
+def _saved(version: ModelVersion, is_default: bool) -> SnapshotModel:
+    config: ModelConfig = version.config
+    return SnapshotModel(
+        default_version=is_default,
+        mar_name=version.model.source.name if is_remote(version.url) else version.url,
+        min_workers=version.min_workers,
+        max_workers=version.max_workers,
+        batch_size=config.batching.batch_size,
+        max_batch_delay=round(config.batching.max_batch_delay_s * 1e3),
+        response_timeout=max(1, round(config.response_timeout_s)),
+        startup_timeout=max(1, round(config.startup_timeout_s)),
+        runtime_type=version.model.manifest.runtime,
+        parallel_level=config.parallel_level,
+    )
