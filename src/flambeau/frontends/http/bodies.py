@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote_plus, unquote_to_bytes
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from flambeau.errors import BadRequest
 from flambeau.frontends.http.errors import malformed
+from flambeau.frontends.http.urlencoded import MAX_FIELDS, decode_pairs
 
 Field = tuple[str, str, bytes]
 """Name, media type (empty where the client gave none), value."""
 
-MAX_FIELDS = 1024
-"""Fields of one form. A row has a handful; each field costs many times its bytes, which a client must not multiply."""
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER_BYTES = 8 * 1024
 """Of one header line of a part: room for a long file name."""
@@ -42,7 +39,8 @@ def parameters(content_type: bytes | None, body: bytes, query: Sequence[tuple[st
     if essence == "multipart/form-data":
         fields = _multipart(content_type or b"", body)
     elif essence == "application/x-www-form-urlencoded":
-        fields = _urlencoded(body)
+        # As in TorchServe, a bare token is no field: a body of JSON, sent with curl's default type, has none.
+        fields = [(name, "", value) for name, value in decode_pairs(body, keep_bare=False)]
     elif query:
         fields = [("body", media_type, body)]
     else:
@@ -55,22 +53,6 @@ def parameters(content_type: bytes | None, body: bytes, query: Sequence[tuple[st
 
 def _media_type(content_type: bytes) -> str:
     return content_type.partition(b";")[0].strip().decode("latin-1")
-
-
-def _urlencoded(body: bytes) -> list[Field]:
-    pairs = body.split(b"&", MAX_FIELDS)
-    if len(pairs) > MAX_FIELDS:
-        raise _too_many_fields()
-    fields = []
-    for pair in pairs:
-        name, equals, value = pair.partition(b"=")
-        if equals:  # as in TorchServe, a bare token is no field
-            fields.append((_form_text(name), "", unquote_to_bytes(value.replace(b"+", b" "))))
-    return fields
-
-
-def _form_text(encoded: bytes) -> str:
-    return unquote_plus(encoded.decode(errors="replace"))
 
 
 def _multipart(content_type: bytes, body: bytes) -> list[Field]:
@@ -122,7 +104,7 @@ class _Form:
 
     def begin_part(self) -> None:
         if len(self.fields) == MAX_FIELDS:
-            raise _too_many_fields()
+            raise malformed(f"There are more than {MAX_FIELDS} parts.")
         self._part = _Part()
 
     def take_header_name(self, data: bytes, start: int, end: int) -> None:
@@ -157,7 +139,3 @@ class _Form:
 def _options(header: bytes) -> dict[bytes, bytes]:
     _, options = parse_options_header(header)
     return {name.lower(): value for name, value in options.items()}
-
-
-def _too_many_fields() -> BadRequest:
-    return malformed(f"The form has more than {MAX_FIELDS} fields.")

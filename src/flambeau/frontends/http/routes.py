@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from flambeau.errors import BadRequest
 from flambeau.frontends.http.errors import malformed
+from flambeau.frontends.http.urlencoded import decode_pairs
 from flambeau.request import EXPLAIN, PREDICT, ModelRef, Payload
-
-MAX_QUERY_FIELDS = 1024
-"""Pairs in a query string or an urlencoded body: more are no form but an attempt to cost memory."""
 
 _INCOMPLETE_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -131,10 +129,4 @@ def _decode_path(path: bytes) -> str:
 
 
 def _query_fields(query: bytes) -> tuple[tuple[str, bytes], ...]:
-    if not query:
-        return ()
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
-    except ValueError:
-        raise malformed(f"The query has more than {MAX_QUERY_FIELDS} fields.") from None
-    return tuple((name.decode(errors="replace"), value) for name, value in pairs)
+    return tuple(decode_pairs(query, keep_bare=True))
