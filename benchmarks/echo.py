@@ -16,13 +16,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import wrk
 from benchmarks.contestants import CONTESTANTS, DELAY_MS, TORCHSERVE_DELAY_MS, EchoSetup
 from benchmarks.presets import PRESETS, PresetName
 from benchmarks.processes import ServerFailed
-from benchmarks.report import MET, as_json, comparison_grid, machine, markdown, print_grid, target_grid
+from benchmarks.report import MET, as_json, comparison_grid, progress_bar, show, target_grid
 from benchmarks.results import Cell, Results
 
 console = Console()
@@ -62,11 +61,10 @@ class Plan:
 
 def measure(plan: Plan, results: Results) -> None:
     """Run the plan, adding to ``results`` as it goes. Raises ServerFailed or LoadError."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     body = json_body(plan.body_bytes)
     with (
         tempfile.TemporaryDirectory(prefix="echo-body-") as folder,
-        Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress,
+        progress_bar(console) as progress,
     ):
         body_file = Path(folder, "body.json")
         body_file.write_bytes(body)
@@ -146,12 +144,8 @@ def main(
     }
     title = f"Echo of {plan.body_bytes} bytes, one worker; median of {plan.rounds} rounds (lowest to highest)"
     grids = [comparison_grid(results, reference="flambeau", title=title), target_grid(results, chosen.targets)]
-    for grid in grids:
-        if as_markdown:
-            print(markdown(grid))
-        else:
-            print_grid(console, grid)
-    console.print(f"{machine()}\n{versions}", markup=False, highlight=False)
+    show(console, grids, as_markdown=as_markdown)
+    console.print(", ".join(f"{name}: {version}" for name, version in versions.items()), highlight=False)
     if json_file:
         json_file.write_text(json.dumps(as_json(results, settings, chosen.targets), indent=2) + "\n")
     for cell, count in results.failures.items():

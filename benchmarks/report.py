@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from benchmarks.results import Cell, Results, Spread, Target, p50_ms, p99_ms, requests_per_s
@@ -26,7 +27,8 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
 
-def _range(spread: Spread, form: str) -> str:
+def format_spread(spread: Spread, form: str) -> str:
+    """The median, and between parentheses the extremes."""
     return f"{spread.median:{form}} ({spread.low:{form}} to {spread.high:{form}})"
 
 
@@ -41,10 +43,10 @@ def comparison_grid(results: Results, *, reference: str, title: str) -> Grid:
                 str(cell.batch_size),
                 str(cell.connections),
                 cell.server,
-                _range(results.spread(cell, requests_per_s), ",.0f"),
+                format_spread(results.spread(cell, requests_per_s), ",.0f"),
                 f"{results.spread(cell, p50_ms).median:.2f}",
                 f"{results.spread(cell, p99_ms).median:.2f}",
-                _range(results.ratio(base, cell, requests_per_s), ".2f") if has_ratio else "",
+                format_spread(results.ratio(base, cell, requests_per_s), ".2f") if has_ratio else "",
             )
         )
     header = ("batch", "conns", "server", "requests/s", "p50 ms", "p99 ms", f"{reference} ÷ server")
@@ -60,7 +62,9 @@ def target_grid(results: Results, targets: Iterable[Target]) -> Grid:
         except KeyError:
             rows.append((target.text, target.bound, "", "not measured"))
         else:
-            rows.append((target.text, target.bound, _range(spread, ".2f"), MET if target.is_met(results) else MISSED))
+            rows.append(
+                (target.text, target.bound, format_spread(spread, ".2f"), MET if target.is_met(results) else MISSED)
+            )
     return Grid("Targets", ("target", "bound", "measured", ""), tuple(rows))
 
 
@@ -116,3 +120,19 @@ def as_json(results: Results, settings: Mapping[str, object], targets: Iterable[
             for row in target_grid(results, targets).rows
         ],
     }
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar with description, count, time spent and time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
+
+
+def show(console: Console, grids: Iterable[Grid], *, as_markdown: bool) -> None:
+    """Print tables, drawn or as Markdown, and the machine that they were measured on."""
+    for grid in grids:
+        if as_markdown:
+            print(markdown(grid))
+        else:
+            print_grid(console, grid)
+    console.print(", ".join(f"{key}: {value}" for key, value in machine().items()), markup=False, highlight=False)

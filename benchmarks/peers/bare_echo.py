@@ -1,4 +1,4 @@
-"""The least that can answer HTTP in Python: httptools on uvloop, echo in the protocol, no queue and no worker.
+"""The least that can serve HTTP in Python: httptools on uvloop, echo in the protocol, no queue and no worker.
 
 Usage: ``bare_echo.py PORT``.
 """
@@ -20,7 +20,14 @@ class Echo(asyncio.Protocol):
     def data_received(self, data):
         self.parser.feed_data(data)
 
+    def on_url(self, url):
+        self.url = url
+
+    def on_header(self, name, value):
+        self.headers.append((name, value))
+
     def on_message_begin(self):
+        self.headers = []
         self.body = b""
 
     def on_body(self, body):
