@@ -14,7 +14,7 @@ Answer = Callable[[InferenceRequest], "InferenceReply | ServingError"]
 
 
 @dataclass
-class FakeTicket(Ticket):
+class FakeTicket:
     """Remembers whether its caller has left."""
 
     arrived_at: float
@@ -26,7 +26,7 @@ class FakeTicket(Ticket):
 
 
 @dataclass
-class FakeServedModel(ServedModel):
+class FakeServedModel:
     """Answers each request on the event loop's next turn."""
 
     ref: ModelRef
