@@ -14,6 +14,10 @@ from typing import Any
 from flambeau.config.model import BatchPolicy
 
 
+MAX_INTEGER = 2**31 - 1
+"""TorchServe's integers are Java's; what is larger has the wrong type."""
+
+
 @dataclass(frozen=True, slots=True)
 class YamlType:
     """How a value is written in YAML."""
@@ -63,7 +67,12 @@ def _require(value: object, wanted: type, name: str) -> Any:
 
 
 def _integer(
-    minimum: int, *, raised: bool = False, zero_is_unset: bool = False, unit_s: float | None = None
+    minimum: int,
+    maximum: int = MAX_INTEGER,
+    *,
+    raised: bool = False,
+    zero_is_unset: bool = False,
+    unit_s: float | None = None,
 ) -> YamlType:
     """Whole numbers.
 
@@ -77,6 +86,8 @@ def _integer(
         number: int = _require(value, int, "an integer")
         if number < minimum and not raised:
             raise ValueError(f"is less than {minimum}")
+        if number > maximum:
+            raise ValueError(f"is more than {maximum}")
         number = max(number, minimum)
         if number == 0 and zero_is_unset:
             return None
@@ -273,7 +284,7 @@ MODEL_SETTINGS_BY_GROUP: Mapping[Group, tuple[ModelSetting, ...]] = {
         ),
         ModelSetting(
             key="jobQueueBytes",
-            type=_integer(1),
+            type=_integer(1, 2**63 - 1),
             field="queue_bytes",
             help="Bytes of request bodies that may wait.",
         ),
