@@ -59,7 +59,9 @@ logger = logging.getLogger(__name__)
 class Observer(Protocol):
     """Who is told of what happens to models and workers."""
 
-    def batch_done(self, version: ModelVersion, reply: BatchReply) -> None: ...
+    def batch_done(self, reply: BatchReply, seconds: float) -> None:
+        """A batch came back, so long after the worker could begin with it."""
+        ...
 
     def worker_line(self, version: ModelVersion, worker_id: int, line: str, is_error: bool) -> None: ...
 

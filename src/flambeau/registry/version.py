@@ -40,7 +40,7 @@ class ModelVersion:
         on_gpu: bool,
         launch: Callable[[ModelVersion, int], Launch],
         new_worker_id: Callable[[], int],
-        on_batch: Callable[[ModelVersion, BatchReply], None],
+        on_batch: Callable[[BatchReply, float], None],
         on_line: Callable[[ModelVersion, int, str, bool], None],
         on_loaded: Callable[[ModelVersion, int, float], None],
     ) -> None:
@@ -57,7 +57,7 @@ class ModelVersion:
         self.assignments: dict[int, Assignment] = {}
         self.memory_bytes: dict[int, int] = {}
         """By process id, as the system sampler last saw it."""
-        self.dispatcher = Dispatcher(ref, config, lambda reply: on_batch(self, reply))
+        self.dispatcher = Dispatcher(ref, config, on_batch)
         self.supervisor = Supervisor(
             ref,
             self.dispatcher,

@@ -88,10 +88,10 @@ class _Seat:
 class Dispatcher:
     """Takes requests for one model version and sees that each is answered once."""
 
-    def __init__(self, ref: ModelRef, config: ModelConfig, on_batch: Callable[[BatchReply], None]) -> None:
+    def __init__(self, ref: ModelRef, config: ModelConfig, on_batch: Callable[[BatchReply, float], None]) -> None:
         """
         Args:
-            on_batch: told of every batch that came back, for the metrics in it.
+            on_batch: told of every batch that came back, for the metrics in it, and of the seconds that it took in all.
         """
         self.ref = ref
         self._loop = asyncio.get_running_loop()
@@ -214,7 +214,7 @@ class Dispatcher:
         for job, row in zip(jobs, rows, strict=True):
             if not settle(job, row if not row.error else error_of(row)):
                 self.abandoned += 1
-        self._on_batch(reply)
+        self._on_batch(reply, now - batch.started_at)
         if not seat.batches:
             if seat.is_leaving:
                 seat.worker.released()

@@ -1,0 +1,97 @@
+"""Binding the addresses of the configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from flambeau.config.server import Address
+from flambeau.errors import ConfigError
+
+_BACKLOG = 1024
+"""Connections that the kernel holds until they are accepted: TorchServe's number."""
+
+
+class Listener:
+    """One bound address."""
+
+    def __init__(self, server: asyncio.AbstractServer, address: Address) -> None:
+        self._server = server
+        self.address = address
+        """With the real port."""
+
+    @classmethod
+    async def bind(
+        cls, address: Address, connect: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
+    ) -> Listener:
+        """Listen on an address.
+
+        Raises:
+            OSError: it is in use, or not allowed; the text names the address.
+            ConfigError: ``https`` without a certificate.
+        """
+        loop = asyncio.get_running_loop()
+        if address.scheme == "https" and tls is None:
+            raise ConfigError("certificate_file", "", f"is needed, and private_key_file, to listen on {address}")
+        try:
+            if address.scheme == "unix":
+                _remove_stale_socket(Path(address.path))
+                return cls(await loop.create_unix_server(connect, address.path, backlog=_BACKLOG), address)
+            server = await loop.create_server(
+                connect,
+                address.host,
+                address.port,
+                ssl=tls if address.scheme == "https" else None,
+                backlog=_BACKLOG,
+            )
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from None
+        port = server.sockets[0].getsockname()[1]
+        return cls(server, replace(address, port=port))
+
+    def close(self) -> None:
+        """Accept no more connections; those that are open stay."""
+        self._server.close()
+        if self.address.scheme == "unix":
+            Path(self.address.path).unlink(missing_ok=True)
+
+
+def tls_context(certificate: Path | None, private_key: Path | None) -> ssl.SSLContext | None:
+    """The context of the https listeners; None without a certificate.
+
+    Raises:
+        ConfigError: the files do not hold a certificate and its key.
+    """
+    if certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, private_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError("certificate_file", certificate, f"cannot be used with private_key_file: {error}") from None
+    return context
+
+
+def _remove_stale_socket(path: Path) -> None:
+    """A socket that a killed server left behind is in the way of the next."""
+    try:
+        if stat.S_ISSOCK(path.stat().st_mode) and not _is_served(path):
+            path.unlink()
+    except FileNotFoundError:
+        pass
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,297 @@
+"""Where everything meets: construction, the order of starting, and the order of stopping.
+
+Starting: logs, then listeners, then models, so that ``/ping`` answers while models load. Stopping is the reverse, and
+nothing that was accepted is lost: no new connections, no new requests, what is under way is finished, then workers
+end, then the logs are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import shutil
+import signal
+import socket
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from flambeau.archive.store import ModelStore
+from flambeau.config.server import Address, StartupModel
+from flambeau.config.sources import LoadedConfig
+from flambeau.frontends.http.apps import combined_app, inference_app, management_app, metrics_app
+from flambeau.frontends.http.auth import Tokens
+from flambeau.frontends.http.predictions import Predictions
+from flambeau.frontends.http.responder import Responder
+from flambeau.frontends.http.site import HttpSite
+from flambeau.listeners import Listener, tls_context
+from flambeau.logs import LogFiles
+from flambeau.metrics.catalog import load_catalog
+from flambeau.metrics.recorder import Recorder
+from flambeau.metrics.system import SystemSampler, resident_bytes
+from flambeau.observer import ServerObserver, Snapshots
+from flambeau.registry.models import Registry
+from flambeau.registry.snapshot import SnapshotKind
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_S = 1.0
+"""How often folded metrics are written to the logs."""
+
+_STOP_WORKERS_S = 10.0
+"""How long workers may take to end once they have nothing left to do."""
+
+_TEMP_PREFIX = "flambeau-"
+
+
+class BoundAddresses(NamedTuple):
+    """Where the server listens, with the real ports."""
+
+    inference: Address
+    management: Address
+    metrics: Address
+
+
+class Server:
+    """One server process."""
+
+    def __init__(self, loaded: LoadedConfig, model_overrides: Mapping[str, object]) -> None:
+        config = loaded.config
+        self._config = config
+        self._overrides = model_overrides
+        self._temp_dir = _make_temp_dir(config.temp_dir)
+        console = sys.stdout if config.console_log else None
+        self._logs = LogFiles(config.log_dir, config.metrics_dir, console=console, echo_all=config.console_log)
+        root = logging.getLogger()
+        root.addHandler(self._logs.handler)
+        root.setLevel(logging.INFO)
+        self._recorder = Recorder(
+            load_catalog(config.metrics_config),
+            mode=config.metrics_mode.value,
+            hostname=socket.gethostname(),
+            ts_log=self._logs.ts_metrics.write,
+            model_log=self._logs.model_metrics.write,
+            auto_detect=config.model_metrics_auto_detect,
+            every_update=config.metrics_every_update,
+        )
+        observer = ServerObserver(self._recorder, self._logs.worker)
+        store = ModelStore(config.model_store, self._temp_dir, config.allowed_urls, config.allow_private_urls)
+        self._store = store
+        self.registry = Registry(config, store, observer)
+        self._snapshots = Snapshots(config, self.registry) if config.snapshots else None
+        if self._snapshots is not None:
+            observer.on_models_changed = self._snapshots.changed
+        self._tokens = Tokens(config.key_file, config.token_expiration_s) if config.authorizes else None
+        self._sites: list[HttpSite] = []
+        self._listeners: list[Listener] = []
+        self._background: list[asyncio.Task[None]] = []
+
+    async def start(self) -> BoundAddresses:
+        """Bind every address and begin to load models.
+
+        Raises:
+            OSError, ConfigError: an address cannot be bound.
+        """
+        config = self._config
+        access_log = self._logs.access if config.access_log else None
+        cors = (
+            ("access-control-allow-origin", config.cors_allowed_origin),
+            ("access-control-allow-methods", config.cors_allowed_methods),
+            ("access-control-allow-headers", config.cors_allowed_headers),
+        )
+        responder = Responder(self._recorder, access_log, cors)
+        predictions = Predictions(self.registry, responder, self._recorder, self._tokens)
+        tls = tls_context(config.certificate_file, config.private_key_file)
+        metrics_renderer = self._recorder if config.enable_metrics_api else None
+        is_combined = config.inference_address == config.management_address and config.inference_address.port != 0
+        if is_combined:
+            app = combined_app(
+                self.registry,
+                self.registry,
+                metrics_renderer,
+                self._tokens,
+                open_inference_protocol=config.open_inference_protocol,
+                model_api_enabled=config.enable_model_api,
+            )
+        else:
+            app = inference_app(self.registry, self._tokens, open_inference_protocol=config.open_inference_protocol)
+        inference = await self._listen(
+            config.inference_address, HttpSite(app, responder, config.limits, predictions), tls
+        )
+        management = inference
+        if not is_combined:
+            app = management_app(self.registry, self._tokens, model_api_enabled=config.enable_model_api)
+            management = await self._listen(config.management_address, HttpSite(app, responder, config.limits), tls)
+        metrics = config.metrics_address
+        if metrics_renderer is not None:
+            app = metrics_app(metrics_renderer)
+            metrics = await self._listen(config.metrics_address, HttpSite(app, responder, config.limits), tls)
+        bound = BoundAddresses(inference, management, metrics)
+        logger.info("Inference address: %s, management address: %s, metrics address: %s", *bound)
+        self._spawn(self._load_models())
+        self._spawn(self._flush_metrics())
+        if not config.disable_system_metrics:
+            self._spawn(self._sample_system())
+        return bound
+
+    async def _listen(self, address: Address, site: HttpSite, tls: ssl.SSLContext | None) -> Address:
+        listener = await Listener.bind(address, site.connect, tls)
+        self._sites.append(site)
+        self._listeners.append(listener)
+        return listener.address
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(_log_failure)
+        self._background.append(task)
+
+    async def drain(self) -> None:
+        """Accept nothing new and finish what has been accepted."""
+        deadline = time.monotonic() + self._config.drain_timeout_s
+        for listener in self._listeners:
+            listener.close()
+        if not await self.registry.drain(self._config.drain_timeout_s):
+            logger.warning("not everything was answered within %g s", self._config.drain_timeout_s)
+        await asyncio.gather(*(site.close(max(0.5, deadline - time.monotonic())) for site in self._sites))
+
+    async def stop(self) -> None:
+        """Give up what is still under way, end the workers, close everything. Safe after a failed ``start``."""
+        for listener in self._listeners:
+            listener.close()
+        for task in self._background:
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background)
+        if self._snapshots is not None:
+            await self._snapshots.finish()
+            await self._snapshots.write(SnapshotKind.SHUTDOWN)
+        await self.registry.stop(_STOP_WORKERS_S)
+        await asyncio.gather(*(site.close(0.1) for site in self._sites))
+        self._recorder.flush(time.time())
+        logger.info("Torchserve stopped.")
+        self.close()
+
+    def close(self) -> None:
+        """Close the logs and delete what is temporary."""
+        logging.getLogger().removeHandler(self._logs.handler)
+        self._logs.close()
+        shutil.rmtree(self._temp_dir, ignore_errors=True)
+
+    # --- background --------------------------------------------------------------------------------------------------
+
+    async def _load_models(self) -> None:
+        config = self._config
+        if config.model_snapshot is not None:
+            await self.registry.restore(config.model_snapshot)
+        else:
+            models = list(config.startup_models)
+            if config.load_all_models:
+                models = [StartupModel(url=name) for name in self._store.list_all()]
+            await self.registry.load_at_startup(models, self._overrides)
+        if self._snapshots is not None:
+            await self._snapshots.write(SnapshotKind.STARTUP)
+        # What has been made by now stays: the collector need not look at it again, nor look so often, since a request
+        # leaves no cycles behind.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
+
+    async def _flush_metrics(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            self._recorder.flush(time.time())
+
+    async def _sample_system(self) -> None:
+        loop = asyncio.get_running_loop()
+        sampler = SystemSampler()
+        while True:
+            for name, labels, value in await loop.run_in_executor(None, sampler.sample):
+                self._recorder.series(name, *labels).record(value)
+            for version in self.registry.versions():
+                pids = [slot.process.pid for slot in version.supervisor.slots if slot.process is not None]
+                version.memory_bytes = await loop.run_in_executor(None, _memory_of, pids)
+            await asyncio.sleep(self._config.metrics_interval_s)
+
+
+def run(
+    loaded: LoadedConfig,
+    *,
+    model_overrides: Mapping[str, object],
+    on_started: Callable[[BoundAddresses], None],
+) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit status.
+
+    Args:
+        model_overrides: settings of every model loaded at start, as the command line gives them.
+        on_started: called when every address is bound.
+
+    Raises:
+        OSError, ConfigError: the server cannot start.
+    """
+    loop = _new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(_serve(loaded, model_overrides, on_started))
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _serve(
+    loaded: LoadedConfig, model_overrides: Mapping[str, object], on_started: Callable[[BoundAddresses], None]
+) -> int:
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    server = Server(loaded, model_overrides)
+    try:
+        on_started(await server.start())
+        logger.info("stopping on %s", signal.Signals(await signals.get()).name)
+        draining = asyncio.ensure_future(server.drain())
+        hurry = asyncio.ensure_future(signals.get())
+        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (draining, hurry):
+            waiting.cancel()
+        await asyncio.wait((draining, hurry))
+    finally:
+        await server.stop()
+    return 0
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("background work failed", exc_info=task.exception())
+
+
+def _memory_of(pids: list[int]) -> dict[int, int]:
+    return {pid: resident_bytes(pid) for pid in pids}
+
+
+def _make_temp_dir(parent: Path | None) -> Path:
+    """A directory of this process's own. Those of servers that were killed are deleted."""
+    root = Path(parent or tempfile.gettempdir())
+    for left in root.glob(f"{_TEMP_PREFIX}[0-9]*-*"):
+        pid = left.name[len(_TEMP_PREFIX) :].partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=root))
