@@ -1,0 +1,63 @@
+"""``sys.path`` and ``sys.modules`` while a model's own code is imported.
+
+In a worker process one model is all there is. In a program that loads several, each has its ``handler`` and its
+``model``: one must not be handed the other's.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+_lock = threading.RLock()
+_model_folders: set[Path] = set()
+
+
+@contextmanager
+def own_imports(folders: Sequence[Path], names: Collection[str]) -> Iterator[None]:
+    """Import from a model's folders first, and none of its modules from another model.
+
+    Afterwards the modules that were set aside are back in ``sys.modules``; the folders stay on ``sys.path``, for what
+    the handler imports later. One model at a time.
+
+    Args:
+        folders: in the order of search.
+        names: top-level modules that the model may bring: its handler and its model file.
+    """
+    with _lock:
+        resolved = [folder.resolve() for folder in folders]
+        others = _model_folders.difference(resolved)
+        brought = {name for name in names if any(_holds(folder, name) for folder in resolved)}
+        aside = {
+            name: module
+            for name, module in list(sys.modules.items())
+            if (name.partition(".")[0] in brought and not _is_from(module, resolved)) or _is_from(module, others)
+        }
+        for name in aside:
+            del sys.modules[name]
+        _model_folders.update(resolved)
+        for folder in reversed(resolved):
+            text = str(folder)
+            if text in sys.path:
+                sys.path.remove(text)
+            sys.path.insert(0, text)
+        try:
+            yield
+        finally:
+            sys.modules.update(aside)
+
+
+def _holds(folder: Path, module: str) -> bool:
+    return (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file()
+
+
+def _is_from(module: ModuleType | None, folders: Collection[Path]) -> bool:
+    file = getattr(module, "__file__", None)
+    if not file or not folders:
+        return False
+    path = Path(file)
+    return any(path.is_relative_to(folder) for folder in folders)

@@ -1,0 +1,3 @@
+from flambeau.runtime.context import Context, RequestProcessor
+
+__all__ = ["Context", "RequestProcessor"]

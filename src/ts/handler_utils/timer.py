@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.timer import timed
+
+__all__ = ["timed"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.metrics import Dimension
+
+__all__ = ["Dimension"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.metrics_store import Metric
+
+__all__ = ["Metric"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.metrics import MetricTypes
+
+__all__ = ["MetricTypes"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.metrics_store import MetricsStore
+
+__all__ = ["MetricsStore"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.base import BaseHandler
+
+__all__ = ["BaseHandler"]
