@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
@@ -49,7 +51,7 @@ def operations(name: str) -> set[tuple[str, str, str]]:
     }
 
 
-def defaults(operation: openapi.Operation) -> dict[str, object]:
+def defaults(operation: dict[str, Any]) -> dict[str, object]:
     return {
         parameter["name"]: parameter["schema"]["default"]
         for parameter in operation["parameters"]
