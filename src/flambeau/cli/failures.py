@@ -6,6 +6,7 @@ import errno
 import sys
 from collections.abc import Sequence
 
+from flambeau.config.settings import SERVER_SETTINGS
 from flambeau.errors import ConfigError, FlambeauError
 
 EXIT_FAILURE = 1
@@ -31,13 +32,21 @@ class UsageProblem(FlambeauError):
 
 def report(error: FlambeauError | OSError) -> int:
     """Print an error to stderr; returns the exit code."""
-    hint = getattr(error, "hint", "")
-    if isinstance(error, ConfigError):
-        hint = "flambeau serve --show-config lists every setting, its value and where it comes from"
-    elif isinstance(error, OSError) and error.errno is not None:
-        hint = _HINTS_BY_ERRNO.get(error.errno, "")
-    print_error(str(error), hint)
+    print_error(str(error), _hint(error))
     return EXIT_USAGE if isinstance(error, ConfigError | UsageProblem) else EXIT_FAILURE
+
+
+def _hint(error: FlambeauError | OSError) -> str:
+    if isinstance(error, ConfigError):
+        if error.key.startswith("--"):
+            return ""
+        setting = SERVER_SETTINGS.get(error.key)
+        if setting is None or setting.without_effect:
+            return "flambeau serve --show-config lists every setting"
+        return f"{setting.key}: {setting.type.name}. {setting.help}".replace("`", "")
+    if isinstance(error, OSError) and error.errno is not None:
+        return _HINTS_BY_ERRNO.get(error.errno, "")
+    return str(getattr(error, "hint", ""))
 
 
 def print_error(message: str, hint: str = "") -> None:

@@ -45,7 +45,7 @@ def _setting(key: str, *names: str, panel: str, metavar: str | None = None) -> t
 def serve(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL]...", help="Archive or folder, here or in the model store; name=path names it."),
+        typer.Argument(metavar="MODEL", help="Archive or folder, here or in the model store; name=path names it."),
     ] = None,
     model_store: Annotated[str | None, _setting("model_store", "--model-store", panel=_MODELS, metavar="DIR")] = None,
     workers: Annotated[
@@ -122,7 +122,12 @@ def serve(
         ),
     ] = None,
     show_config: Annotated[
-        bool, typer.Option(help="Print every setting, its value and origin, and leave.", rich_help_panel=_CONFIGURATION)
+        bool,
+        typer.Option(
+            "--show-config",
+            help="Print every setting, its value and origin, and leave.",
+            rich_help_panel=_CONFIGURATION,
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --show-config: as JSON.", rich_help_panel=_CONFIGURATION)

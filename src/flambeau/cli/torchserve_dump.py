@@ -50,7 +50,7 @@ def configuration_dump(loaded: LoadedConfig) -> str:
         "Limit Maximum Image Pixels": properties["limit_max_image_pixels"],
         "Prefer direct buffer": _NOT_HERE,
         "Allowed Urls": f"[{properties['allowed_urls']}]",
-        "Custom python dependency for model allowed": properties["install_py_dep_per_model"],
+        "Custom python dependency for model allowed": _NOT_HERE,
         "Enable metrics API": properties["enable_metrics_api"],
         "Metrics mode": config.metrics_mode.name,
         "Disable system metrics": properties["disable_system_metrics"],

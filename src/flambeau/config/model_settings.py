@@ -13,7 +13,6 @@ from typing import Any
 
 from flambeau.config.model import BatchPolicy
 
-
 MAX_INTEGER = 2**31 - 1
 """TorchServe's integers are Java's; what is larger has the wrong type."""
 
@@ -35,7 +34,6 @@ class Group(Enum):
     WORKERS = "Workers and devices"
     BATCHING = "Batching and queue"
     TIMES = "Time-outs and recovery"
-    SEQUENCES = "Sequences"
     WITHOUT_EFFECT = "Accepted without effect"
 
 
@@ -46,8 +44,8 @@ class ModelSetting:
     key: str
     """In the YAML file."""
     type: YamlType
-    help: str
-    """One sentence."""
+    help: str = ""
+    """One sentence; empty where there is no effect to speak of."""
     field: str = ""
     """Of :class:`ModelConfig`; ``batching.x`` and ``placement.x`` for those of its parts. Empty: no field holds it."""
     default: str = ""
@@ -57,7 +55,7 @@ class ModelSetting:
     is_model_property: bool = False
     """Whether the ``models`` property may set it, under the same key."""
     without_effect: str = ""
-    """Why the key changes nothing here. Empty: it does."""
+    """Why the key changes nothing here, except what the describe call says. Empty: it does."""
 
 
 def _require(value: object, wanted: type, name: str) -> Any:
@@ -150,6 +148,11 @@ _SECONDS = _integer(1, unit_s=1)
 _SECONDS_OR_ZERO = _integer(0, unit_s=1)
 _MILLISECONDS = _integer(0, unit_s=0.001)
 
+_NO_PIP = "install what models need into the environment of the server"
+_ONE_DEVICE = "a worker uses one device"
+_WHOLE_BATCHES = "a batch is complete before the next begins"
+_NO_SEQUENCES = "requests of a sequence are batched like all others"
+
 MODEL_SETTINGS_BY_GROUP: Mapping[Group, tuple[ModelSetting, ...]] = {
     Group.WORKERS: (
         ModelSetting(
@@ -217,32 +220,6 @@ MODEL_SETTINGS_BY_GROUP: Mapping[Group, tuple[ModelSetting, ...]] = {
             default="none",
             help="Inputs that a worker answers before it counts as ready.",
         ),
-        ModelSetting(
-            key="useVenv",
-            type=_BOOLEAN,
-            field="use_venv",
-            help="Gives the model a virtual environment of its own, with its requirements file installed.",
-        ),
-        ModelSetting(
-            key="parallelType",
-            type=_choice("pp", "tp", "pptp", "custom"),
-            field="parallel_type",
-            default="none",
-            help="How one worker spreads over several devices.",
-        ),
-        ModelSetting(
-            key="parallelLevel",
-            type=_integer(0),
-            field="parallel_level",
-            is_model_property=True,
-            help="Devices of each worker; counts only with `parallelType`.",
-        ),
-        ModelSetting(
-            key="torchrun",
-            type=YamlType("mapping", _parse_map),
-            default="none",
-            help="Its `nproc-per-node` replaces `parallelLevel`.",
-        ),
     ),
     Group.BATCHING: (
         ModelSetting(
@@ -268,12 +245,6 @@ MODEL_SETTINGS_BY_GROUP: Mapping[Group, tuple[ModelSetting, ...]] = {
             ),
             field="batching.policy",
             help="`adaptive` does not wait for company that cannot come; `fixed` is TorchServe's rule.",
-        ),
-        ModelSetting(
-            key="continuousBatching",
-            type=_BOOLEAN,
-            field="continuous_batching",
-            help="Lets requests join a batch that is under way.",
         ),
         ModelSetting(
             key="jobQueueSize",
@@ -337,43 +308,72 @@ MODEL_SETTINGS_BY_GROUP: Mapping[Group, tuple[ModelSetting, ...]] = {
             help="Runs a batch that failed again row by row, so that a bad row costs only itself.",
         ),
     ),
-    Group.SEQUENCES: (
+    Group.WITHOUT_EFFECT: (
+        ModelSetting(
+            key="useVenv",
+            type=_BOOLEAN,
+            field="use_venv",
+            without_effect=_NO_PIP,
+        ),
+        ModelSetting(
+            key="parallelType",
+            type=_choice("pp", "tp", "pptp", "custom"),
+            field="parallel_type",
+            default="none",
+            without_effect=_ONE_DEVICE,
+        ),
+        ModelSetting(
+            key="parallelLevel",
+            type=_integer(0),
+            field="parallel_level",
+            is_model_property=True,
+            without_effect=_ONE_DEVICE,
+        ),
+        ModelSetting(
+            key="torchrun",
+            type=YamlType("mapping", _parse_map),
+            default="none",
+            without_effect=_ONE_DEVICE,
+        ),
+        ModelSetting(
+            key="continuousBatching",
+            type=_BOOLEAN,
+            field="continuous_batching",
+            without_effect=_WHOLE_BATCHES,
+        ),
         ModelSetting(
             key="sequenceBatching",
             type=_BOOLEAN,
             field="sequence_batching",
-            help="Keeps the requests of one sequence on one worker, in order.",
+            without_effect=_NO_SEQUENCES,
         ),
         ModelSetting(
             key="sequenceMaxIdleMSec",
             type=_integer(0),
             field="sequence_max_idle_ms",
-            help="Milliseconds after which a sequence without requests ends; must be set for sequences to work.",
+            without_effect=_NO_SEQUENCES,
         ),
         ModelSetting(
             key="sequenceTimeoutMSec",
             type=_integer(0),
             field="sequence_timeout_ms",
-            help="Milliseconds after which a waiting request of a sequence is dropped; 0 keeps it.",
+            without_effect=_NO_SEQUENCES,
         ),
         ModelSetting(
             key="maxNumSequence",
             type=_integer(1, raised=True),
             field="max_num_sequence",
-            help="Sequences at a time.",
+            without_effect=_NO_SEQUENCES,
         ),
         ModelSetting(
             key="maxSequenceJobQueueSize",
             type=_integer(1, raised=True),
             field="max_sequence_job_queue_size",
-            help="Requests of one sequence that may wait.",
+            without_effect=_NO_SEQUENCES,
         ),
-    ),
-    Group.WITHOUT_EFFECT: (
         ModelSetting(
             key="asyncCommunication",
             type=_BOOLEAN,
-            help="",
             without_effect="a worker runs one batch at a time; give the model more workers",
         ),
     ),

@@ -181,7 +181,6 @@ def _read(document: Mapping[str, Any], name: str, warnings: list[str]) -> dict[s
             continue
         if setting.without_effect:
             warnings.append(f"{name}: {key} has no effect: {setting.without_effect}")
-            continue
         try:
             values[key] = setting.type.parse(document[key])
         except ValueError as error:
@@ -243,7 +242,8 @@ def _assemble(values: Mapping[str, Any], document: Mapping[str, Any]) -> ModelCo
     parts: dict[str, dict[str, Any]] = {"": {}, "batching": {}, "placement": {}}
     for key, value in values.items():
         owner, _, name = MODEL_SETTINGS[key].field.rpartition(".")
-        parts[owner][name] = value
+        if name:
+            parts[owner][name] = value
     try:
         return ModelConfig(
             **parts[""],

@@ -67,7 +67,8 @@ class ServerSetting:
     help: str
     """One sentence."""
     field: str = ""
-    """Of :class:`ServerConfig`; ``limits.x`` for one of its ``HttpLimits``. Empty: no field holds it."""
+    """Of :class:`ServerConfig`; ``limits.x`` for one of its ``HttpLimits``. Empty: no field holds it.
+    One without effect keeps its default."""
     default: str = ""
     """For people, where the field's own default does not say it."""
     environment: str = ""
@@ -86,11 +87,15 @@ class ServerSetting:
         return self.environment or f"TS_{self.key.upper()}"
 
 
-def _without_effect(key: str, reason: str) -> ServerSetting:
-    return ServerSetting(key=key, type=TEXT, help="", environment_rule=EnvironmentRule.NEVER, without_effect=reason)
+def _without_effect(key: str, reason: str, field: str = "") -> ServerSetting:
+    return ServerSetting(
+        key=key, type=TEXT, field=field, help="", environment_rule=EnvironmentRule.NEVER, without_effect=reason
+    )
 
 
 _PYTHON_LOOP = "one event loop serves all connections; there is no thread pool to size"
+_NO_PIP = "install what models need into the environment of the server"
+_NO_LAUNCHER = "workers are held to cores of their own without a launcher; see pinCores and cores"
 _NO_GRPC = "this server answers HTTP only"
 _NO_KEYSTORE = "Java key stores are not read: export PEM files and name them in certificate_file and private_key_file"
 SNAPSHOT_NOTE = "written into snapshots for information"
@@ -223,24 +228,6 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             type=integer(0, 65_535),
             field="initial_worker_port",
             help="First worker id; ids count up and are never used again.",
-        ),
-        ServerSetting(
-            key="install_py_dep_per_model",
-            type=BOOLEAN,
-            field="install_py_dep_per_model",
-            help="Installs the requirements file of each archive with pip.",
-        ),
-        ServerSetting(
-            key="cpu_launcher_enable",
-            type=BOOLEAN,
-            field="cpu_launcher_enable",
-            help="Starts CPU workers through `torch.backends.xeon.run_cpu`.",
-        ),
-        ServerSetting(
-            key="cpu_launcher_args",
-            type=TEXT,
-            field="cpu_launcher_args",
-            help="Arguments of that launcher, separated by blanks.",
         ),
     ),
     Group.SECURITY: (
@@ -472,7 +459,7 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             key="service_envelope",
             type=OPTIONAL_TEXT,
             field="service_envelope",
-            help="Request envelope of all handlers: `body`, `json`, `kserve` or `kservev2`.",
+            help="Request envelope of all handlers. None is supported: models do not load while it is set.",
         ),
         ServerSetting(
             key="decode_input_request",
@@ -540,7 +527,7 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
         _without_effect("debug", "attach a debugger to a worker process instead"),
         _without_effect("number_of_netty_threads", _PYTHON_LOOP),
         _without_effect("netty_client_threads", _PYTHON_LOOP),
-        _without_effect("async_logging", "logs are always written beside the requests"),
+        _without_effect("async_logging", "a choice between Java's log appenders"),
         _without_effect("prefer_direct_buffer", "a setting of the Java heap"),
         _without_effect("use_native_io", "a choice between Java's socket layers"),
         _without_effect("io_ratio", "a setting of Java's event loops"),
@@ -549,6 +536,9 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
         _without_effect("model_server_home", "nothing is read from an installation folder"),
         _without_effect("system_metrics_cmd", "the server reads the host's metrics itself"),
         _without_effect("cpp_log_config", "there is no C++ backend"),
+        _without_effect("install_py_dep_per_model", _NO_PIP, "install_py_dep_per_model"),
+        _without_effect("cpu_launcher_enable", _NO_LAUNCHER, "cpu_launcher_enable"),
+        _without_effect("cpu_launcher_args", _NO_LAUNCHER, "cpu_launcher_args"),
         _without_effect("workflow_store", "workflows are not served"),
         _without_effect("initial_distribution_port", "workers do not talk to one another"),
         _without_effect("keystore", _NO_KEYSTORE),

@@ -252,8 +252,10 @@ def _effective_properties(config: ServerConfig, given: Mapping[str, _Given]) -> 
     """Every setting that has a value, as a properties file would give it. The snapshot adds its models itself."""
     properties = {}
     for key, setting in SERVER_SETTINGS.items():
+        if setting.without_effect or key == "model_snapshot":
+            continue
         value = read_field(config, setting)
-        if value is not None and key != "model_snapshot":
+        if value is not None:
             properties[key] = setting.type.format(value)
         elif not setting.field and key in given:
             properties[key] = given[key].text

@@ -162,6 +162,15 @@ def test_devices_per_worker_come_from_torchrun_then_parallel_level_and_need_a_ty
     assert load("parallelType: pp\nparallelLevel: 2\ntorchrun: {nproc-per-node: 4}").config.parallel_level == 4
 
 
+def test_settings_without_effect_are_pointed_out_and_described_all_the_same():
+    loaded = load("asyncCommunication: true\nuseVenv: true")
+    assert loaded.config.use_venv
+    assert sorted(warning.split(" has no effect")[0] for warning in loaded.warnings) == [
+        "model-config.yaml: asyncCommunication",
+        "model-config.yaml: useVenv",
+    ]
+
+
 def test_keys_that_are_not_the_servers_are_left_to_the_handler():
     loaded = load("handler:\n  profile: true\nmine: [1]\nbatchSize: 2")
     assert loaded.warnings == []

@@ -70,7 +70,7 @@ def test_every_field_of_a_model_has_one_setting():
 def test_a_server_setting_says_what_it_does_or_why_it_does_nothing(setting):
     assert bool(setting.help) != bool(setting.without_effect)
     is_read_by_loader = setting.key in ("enable_envvars_config", "use_env_allowed_urls")
-    assert bool(setting.field) != (bool(setting.without_effect) or is_read_by_loader)
+    assert setting.field or setting.without_effect or is_read_by_loader
 
 
 @pytest.mark.parametrize("setting", MODEL_SETTINGS.values(), ids=MODEL_SETTINGS)
@@ -81,7 +81,7 @@ def test_a_model_setting_says_what_it_does_or_why_it_does_nothing(setting):
 @pytest.mark.parametrize("setting", SERVER_SETTINGS.values(), ids=SERVER_SETTINGS)
 def test_the_default_of_every_setting_reads_back_as_it_is_written(setting):
     default = read_field(ServerConfig(), setting)
-    if default is not None:
+    if default is not None and not setting.without_effect:
         assert setting.type.parse(setting.type.format(default)) == default
 
 
