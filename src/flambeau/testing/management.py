@@ -91,17 +91,20 @@ class FakeManagement(Management):
     async def scale(self, model: ModelRef, scaling: Scaling) -> Done:
         self.scalings.append((model, scaling))
         description = self.describe(model)
+        named_version = f", version: {model.version}" if model.version else ""
+        changed = _changed(description, scaling)
+        if changed != description and scaling.min_worker is None and scaling.max_worker is None:
+            self._keep(changed)
+            return Done(f"Settings changed for model: {model.name}{named_version}")
         low = 1 if scaling.min_worker is None else scaling.min_worker
         high = low if scaling.max_worker is None else scaling.max_worker
         if high < low:
             raise BadRequest("max_worker cannot be less than min_worker.")
-        count = min(max(len(description.workers), low), high)
-        scaled = msgspec.structs.replace(description, min_workers=low, max_workers=high, workers=_workers(count))
-        self._models[model.name].versions[description.model_version] = scaled
+        workers = _workers(min(max(len(changed.workers), low), high))
+        self._keep(msgspec.structs.replace(changed, min_workers=low, max_workers=high, workers=workers))
         if not scaling.synchronous:
             return Done("Processing worker updates...", is_complete=False)
-        version = f", version: {model.version}" if model.version else ""
-        return Done(f"Workers scaled to {low} for model: {model.name}{version}")
+        return Done(f"Workers scaled to {low} for model: {model.name}{named_version}")
 
     async def unregister(self, model: ModelRef) -> Done:
         version = self.describe(model).model_version
@@ -121,6 +124,9 @@ class FakeManagement(Management):
 
     def is_ready(self, model: str) -> bool:
         return bool(self.describe(ModelRef(model)).workers)
+
+    def _keep(self, description: ModelDescription) -> None:
+        self._models[description.model_name].versions[description.model_version] = description
 
     def _find(self, name: str) -> _FakeModel:
         if name not in self._models:
@@ -160,6 +166,17 @@ def _description(name: str, version: str, registration: Registration, workers: i
         batch_policy="adaptive",
         batching={},
     )
+
+
+def _changed(description: ModelDescription, scaling: Scaling) -> ModelDescription:
+    changes: dict[str, int] = {}
+    if scaling.batch_size is not None:
+        changes["batch_size"] = scaling.batch_size
+    if scaling.max_batch_delay_s is not None:
+        changes["max_batch_delay"] = round(scaling.max_batch_delay_s * 1000)
+    if scaling.response_timeout_s is not None:
+        changes["response_timeout"] = round(scaling.response_timeout_s)
+    return msgspec.structs.replace(description, **changes)
 
 
 def _workers(count: int) -> list[WorkerDescription]:

@@ -125,6 +125,11 @@ def test_a_form_has_a_limit_of_fields():
         parameters(FORM, b"a=&" * MAX_FIELDS)
 
 
+def test_a_body_full_of_what_begins_like_a_delimiter_is_refused_before_it_is_parsed():
+    with pytest.raises(BadRequest, match="1024 parts"):
+        parameters(MULTIPART, named("data", b"\r\n--edge!" * 500_000) + END)
+
+
 def test_a_part_has_limits_of_headers():
     disposition = 'Content-Disposition: form-data; name="data"'
     many = "\r\n".join([disposition] + [f"X-{i}: 1" for i in range(MAX_PART_HEADERS - 1)])
