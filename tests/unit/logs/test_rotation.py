@@ -91,18 +91,19 @@ def test_a_file_of_an_earlier_run_belongs_to_the_day_of_its_last_line(tmp_path: 
 
 
 def test_only_the_newest_files_that_were_put_aside_are_kept(tmp_path: Path):
-    (tmp_path / "ts_metrics.30-Jan.log.gz").touch()
-    clock = WallClock()
-    file = rotating(tmp_path, clock, backups=2)
-    for day in range(5):
-        clock.seconds = LAST_OF_JANUARY + day * DAY_S
-        file.write(b"%d\n" % day)
+    for age, name in enumerate(["ts_log.30-Jan.1.log.gz", "ts_log.30-Jan.log", "ts_log.29-Jan.log.gz"], start=1):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (LAST_OF_JANUARY - age * DAY_S,) * 2)
+    (tmp_path / "ts_metrics.28-Jan.log.gz").touch()
+    file = rotating(tmp_path, WallClock(), max_bytes=2, backups=2)
+    file.write(b"1\n")
+    file.write(b"2\n")
     file.close()
-    assert set(text_of(tmp_path)) == {
-        "ts_log.02-Feb.log.gz",
-        "ts_log.03-Feb.log.gz",
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "ts_log.30-Jan.1.log.gz",
+        "ts_log.31-Jan.log.gz",
         "ts_log.log",
-        "ts_metrics.30-Jan.log.gz",
+        "ts_metrics.28-Jan.log.gz",
     }
 
 
