@@ -35,10 +35,10 @@ class NvidiaGpus:
             return cls()
         try:
             nvml.nvmlInit()
+            return cls(nvml)
         except nvml.NVMLError as error:
             _logger.info("GPU metrics are off: %s", error)
             return cls()
-        return cls(nvml)
 
     def sample(self) -> list[GpuSample]:
         """One sample for each GPU that answers, in the library's order."""
