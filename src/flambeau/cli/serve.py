@@ -193,6 +193,8 @@ def _run(loaded: LoadedConfig, model_overrides: Mapping[str, object], ready_file
             ready_file.write({f"{name}_address": str(address) for name, address in bound._asdict().items()})
         _print_summary(loaded, bound)
 
+    if ready_file is not None:
+        ready_file.remove()  # one that a killed server left behind would speak for this one
     try:
         return run(loaded, model_overrides=model_overrides, on_started=on_started)
     finally:
