@@ -29,7 +29,7 @@ def flambeau_serving(model: Path, folder: Path, *options: str) -> Iterator[Flamb
     """Serve one unpacked model or archive, from ``folder`` as working directory, until the block ends."""
     ready_file = folder / "ready.json"
     log_dir = folder / "logs"
-    command = [sys.executable, "-m", "flambeau", "serve", str(model), *options]
+    command = [str(Path(sys.executable).with_name("flambeau")), "serve", str(model), *options]
     for listener in ("inference", "management", "metrics"):
         command += [f"--{listener}-address", "http://127.0.0.1:0"]
     command += ["--ready-file", str(ready_file), "--log-dir", str(log_dir)]
