@@ -173,6 +173,7 @@ def _stop(pid_file: PidFile, *, wait: bool) -> int:
             process.wait(STOP_TIMEOUT_S)
     except psutil.TimeoutExpired:
         print("Stopping TorchServe took too long.")
+        return EXIT_FAILURE  # and the pid file stays: the server still runs
     except psutil.NoSuchProcess:
         pass  # it ended by itself just now, which is what was asked for
     except psutil.AccessDenied:
