@@ -169,5 +169,6 @@ class BatchCost:
 
 
 def rule_for(config: BatchingConfig) -> AdaptiveRule | FixedRule:
-    """The rule of a policy."""
-    return AdaptiveRule(config) if config.policy is BatchPolicy.ADAPTIVE else FixedRule(config)
+    """The rule of a policy. Batches of one are always full, so there is nothing to adapt."""
+    is_adaptive = config.policy is BatchPolicy.ADAPTIVE and config.batch_size > 1
+    return AdaptiveRule(config) if is_adaptive else FixedRule(config)

@@ -36,7 +36,8 @@ class Job:
 
     def __init__(self, request: InferenceRequest, caller: Caller, arrived_at: float, holder: Holder) -> None:
         self.request = request
-        self.caller = caller
+        self.caller: Caller | None = caller
+        """Let go when it is answered or leaves: callers know their jobs, and what forms no cycle is freed at once."""
         self.arrived_at = arrived_at
         self.cut_at = arrived_at
         self.holder = holder
@@ -47,6 +48,7 @@ class Job:
 
     def abandon(self) -> None:
         """The caller has left. A job that is in a batch already goes on; its answer is dropped."""
+        self.caller = None
         if self.state is JobState.WAITING:
             self.state = JobState.ABANDONED
             self.holder.forget(self)
@@ -56,8 +58,10 @@ class Job:
 
 def settle(job: Job, outcome: InferenceReply | ServingError) -> bool:
     """Answer a job's caller. Returns whether anyone was still waiting; a caller that left is not an error."""
-    if job.state >= JobState.SETTLED:
+    caller = job.caller
+    if caller is None:
         return False
+    job.caller = None
     job.state = JobState.SETTLED
-    job.caller.answer(outcome)
+    caller.answer(outcome)
     return True

@@ -143,12 +143,16 @@ def segment_sizes(message: Message, segment_bytes: int) -> list[int]:
         ProtocolError: they do not add up to ``segment_bytes``.
     """
     sizes: list[int] = []
-    if isinstance(message, Batch):
+    if type(message) is BatchReply:
+        for reply in message.rows:
+            if type(reply.body) is int:
+                sizes.append(reply.body)
+    elif type(message) is Batch:
         for row in message.rows:
-            sizes.extend(value for _, _, value in row.parameters if isinstance(value, int))
-    elif isinstance(message, BatchReply):
-        sizes.extend(row.body for row in message.rows if isinstance(row.body, int))
-    if sum(sizes) != segment_bytes or any(size < 0 for size in sizes):
+            for _, _, value in row.parameters:
+                if type(value) is int:
+                    sizes.append(value)
+    if (sizes or segment_bytes) and (sum(sizes) != segment_bytes or min(sizes) < 0):
         raise ProtocolError(f"segments of {sizes} bytes do not add up to {segment_bytes}")
     return sizes
 
