@@ -6,6 +6,7 @@ In a worker process one model is all there is. In a program that loads several, 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -14,7 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 _lock = threading.RLock()
-_model_folders: set[Path] = set()
+_model_prefixes: set[str] = set()
+"""What the paths of the modules begin with that belong to models loaded so far."""
 
 
 @contextmanager
@@ -30,16 +32,18 @@ def own_imports(folders: Sequence[Path], names: Collection[str]) -> Iterator[Non
     """
     with _lock:
         resolved = [folder.resolve() for folder in folders]
-        others = _model_folders.difference(resolved)
+        own = tuple(f"{folder}{os.sep}" for folder in resolved)
+        others = tuple(_model_prefixes.difference(own))
         brought = {name for name in names if any(_holds(folder, name) for folder in resolved)}
         aside = {
             name: module
             for name, module in list(sys.modules.items())
-            if (name.partition(".")[0] in brought and not _is_from(module, resolved)) or _is_from(module, others)
+            if (name.partition(".")[0] in brought and not _file(module).startswith(own))
+            or _file(module).startswith(others)
         }
         for name in aside:
             del sys.modules[name]
-        _model_folders.update(resolved)
+        _model_prefixes.update(own)
         for folder in reversed(resolved):
             text = str(folder)
             if text in sys.path:
@@ -55,9 +59,5 @@ def _holds(folder: Path, module: str) -> bool:
     return (folder / f"{module}.py").is_file() or (folder / module / "__init__.py").is_file()
 
 
-def _is_from(module: ModuleType | None, folders: Collection[Path]) -> bool:
-    file = getattr(module, "__file__", None)
-    if not file or not folders:
-        return False
-    path = Path(file)
-    return any(path.is_relative_to(folder) for folder in folders)
+def _file(module: ModuleType | None) -> str:
+    return getattr(module, "__file__", None) or ""

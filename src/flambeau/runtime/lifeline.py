@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-STOP_GRACE_S = 5.0
+STOP_GRACE_S = 2.0
 """For exit hooks of handlers, and threads of theirs that do not end, once the worker is done."""
 _PR_SET_PDEATHSIG = 1
 

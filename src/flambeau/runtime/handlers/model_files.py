@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def load_torchscript(path: str | Path, device: Any) -> Any:
             f"{Path(path).name} is not TorchScript: it looks like a state dict or a pickled model; "
             "archive it with the file of its class (--model-file)"
         )
-    return torch.jit.load(path, map_location=device)
+    with warnings.catch_warnings():  # that torch.jit is deprecated is nothing that whoever serves an archive can change
+        warnings.filterwarnings("ignore", r"`torch\.jit", FutureWarning)
+        return torch.jit.load(path, map_location=device)
 
 
 def load_onnx(path: str | Path) -> Any:

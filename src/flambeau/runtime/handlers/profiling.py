@@ -24,11 +24,12 @@ def run_profiled(stages: Callable[[], Result], model_name: str, arguments: Mappi
     """Run under the profiler and log the ten operations that took the most CPU time.
 
     Args:
-        arguments: for ``torch.profiler.profile``. Missing ones: CPU and CUDA activities, shapes, and a TensorBoard
-            trace in ``pytorch_profiler/<model name>`` of the temporary folder.
+        arguments: for ``torch.profiler.profile``. Missing ones: CPU activities, CUDA's too where there is CUDA, shapes,
+            and a TensorBoard trace in ``pytorch_profiler/<model name>`` of the temporary folder.
     """
+    cuda = [torch.profiler.ProfilerActivity.CUDA] if torch.cuda.is_available() else []
     complete = {
-        "activities": [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA],
+        "activities": [torch.profiler.ProfilerActivity.CPU, *cuda],
         "record_shapes": True,
         **arguments,
     }
