@@ -29,6 +29,15 @@ class ModelRef(NamedTuple):
     version: str | None = None
 
 
+class Purpose(IntEnum):
+    """What a request wants of the handler. A batch has one purpose: handlers look at its first row to tell."""
+
+    PREDICT = 0
+    EXPLAIN = 1
+    DESCRIBE = 2
+    """Always alone in its batch."""
+
+
 class InferenceRequest(msgspec.Struct, array_like=True, gc=False):
     """One row of a batch, as a client sent it."""
 
@@ -38,6 +47,8 @@ class InferenceRequest(msgspec.Struct, array_like=True, gc=False):
     parameters: Sequence[tuple[str, str, RequestValue]]
     """``(name, content type, value)`` each. A raw body is the one parameter ``body``. A parameter's value that travels
     outside the envelope is its length in bytes there (see ``wire``)."""
+    purpose: int = Purpose.PREDICT
+    """A :class:`Purpose`. The handler sees it as the injected headers."""
 
     def size_bytes(self) -> int:
         """Bytes that the request's values occupy: what a queue counts."""

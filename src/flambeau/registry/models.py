@@ -45,7 +45,7 @@ from flambeau.errors import (
 from flambeau.registry.launching import launch_for
 from flambeau.registry.snapshot import SnapshotModel, parse_model_snapshot
 from flambeau.registry.version import ModelVersion
-from flambeau.request import DESCRIBE, InferenceRequest, ModelRef
+from flambeau.request import DESCRIBE, InferenceRequest, ModelRef, Purpose
 from flambeau.wire.messages import BatchReply
 from flambeau.workers.cores import available_cores
 from flambeau.workers.devices import assign_gpus, detect_gpus
@@ -134,7 +134,7 @@ class Registry:
         version = self._version(model)
         if not version.supervisor.slots:
             raise NoWorker(model.name, purpose="describe")
-        request = InferenceRequest("describe", [DESCRIBE], [("body", "", b"")])
+        request = InferenceRequest("describe", [DESCRIBE], [("body", "", b"")], Purpose.DESCRIBE)
         reply = await infer(version.dispatcher, request)
         text = bytes(reply.body) if not isinstance(reply.body, int) else b""
         if not text:

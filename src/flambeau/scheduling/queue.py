@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flambeau.errors import QueueFull
+from flambeau.request import Purpose
 from flambeau.scheduling.job import Job, JobState
 
 
@@ -97,7 +98,7 @@ class JobQueue:
             self._retries = deque(job for job in self._retries if job.state is JobState.WAITING)
 
     def take(self, batch_size: int, now: float) -> list[Job]:
-        """The jobs of the next batch: one that must run alone, or up to ``batch_size`` of the others.
+        """The jobs of the next batch: one that must run alone, or up to ``batch_size`` of the others, of one purpose.
 
         Returns:
             At least one job unless the queue is empty. They are marked as cut at ``now``.
@@ -114,6 +115,12 @@ class JobQueue:
             job = source.popleft()
             if job.state is not JobState.WAITING:
                 continue
+            purpose = job.request.purpose
+            if jobs and purpose != jobs[0].request.purpose:
+                source.appendleft(job)
+                return
+            if purpose == Purpose.DESCRIBE:
+                limit = 1
             job.state = JobState.CUT
             job.cut_at = now
             self.depth -= 1

@@ -93,7 +93,7 @@ def _detach_rows(rows: Sequence[InferenceRequest], segments: list[Payload]) -> S
                 parameters.append((name, content_type, len(value)))
             else:
                 parameters.append((name, content_type, value))
-        detached[index] = InferenceRequest(row.request_id, row.headers, parameters)
+        detached[index] = InferenceRequest(row.request_id, row.headers, parameters, row.purpose)
     return rows if detached is None else detached
 
 

@@ -352,9 +352,10 @@ class HttpConnection(asyncio.Protocol):
 
     def _method(self) -> bytes:
         try:
-            return self._parser.get_method()
+            method: bytes = self._parser.get_method()
         except Exception:  # nothing of the request line has been understood
             return b"?"
+        return method
 
     def _continue(self, loading: Exchange, expectation: bytes) -> None:
         """``Expect``: the client waits for leave to send its body."""

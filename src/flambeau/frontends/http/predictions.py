@@ -16,7 +16,7 @@ from flambeau.frontends.http.bodies import parameters
 from flambeau.frontends.http.connection import Exchange
 from flambeau.frontends.http.responder import MetricsRecorder, Responder, Series
 from flambeau.frontends.http.routes import PredictRoute, invoked_model, predict_route
-from flambeau.request import InferenceReply, InferenceRequest, Payload
+from flambeau.request import EXPLAIN, InferenceReply, InferenceRequest, Payload, Purpose
 
 _MAX_TARGETS = 4096
 """Targets that are remembered; a client that makes up new ones only empties the cache."""
@@ -27,12 +27,13 @@ _FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
 class _Target:
     """A request target that predicts: its model and the series that its requests are recorded in."""
 
-    __slots__ = ("inferences", "injected", "latency", "model", "names_version", "query", "queueing")
+    __slots__ = ("inferences", "injected", "latency", "model", "names_version", "purpose", "query", "queueing")
 
     def __init__(self, route: PredictRoute, model: ServedModel, names_version: bool, metrics: MetricsRecorder) -> None:
         self.model = model
         self.injected = route.injected
         self.query = route.query
+        self.purpose = Purpose.EXPLAIN if EXPLAIN in route.injected else Purpose.PREDICT
         self.names_version = names_version
         name, version = model.ref
         label = version if names_version and version is not None else "default"
@@ -114,7 +115,7 @@ class Predictions:
         prediction = _Prediction(exchange, target, self)
         try:
             prediction.ticket = target.model.submit(
-                InferenceRequest(exchange.request_id, headers, fields), prediction, exchange.arrived_at
+                InferenceRequest(exchange.request_id, headers, fields, target.purpose), prediction, exchange.arrived_at
             )
         except NoWorker as error:
             if target.names_version and not error.has_reason:
