@@ -131,7 +131,7 @@ def decode_envelope(kind: int, envelope: Payload) -> Message:
     """
     try:
         message: Message = _DECODERS[kind].decode(envelope)
-    except (msgspec.DecodeError, KeyError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"envelope of message type {kind} does not decode: {error}") from None
     return message
 
@@ -140,7 +140,7 @@ def segment_sizes(message: Message, segment_bytes: int) -> list[int]:
     """Lengths of the segments that follow the envelope, in order.
 
     Raises:
-        ProtocolError: they do not add up to ``segment_bytes``.
+        ProtocolError: they do not add up to ``segment_bytes``, or one is empty: an empty value stands in the envelope.
     """
     sizes: list[int] = []
     if type(message) is BatchReply:
@@ -152,7 +152,7 @@ def segment_sizes(message: Message, segment_bytes: int) -> list[int]:
             for _, _, value in row.parameters:
                 if type(value) is int:
                     sizes.append(value)
-    if (sizes or segment_bytes) and (sum(sizes) != segment_bytes or min(sizes) < 0):
+    if (sizes or segment_bytes) and (sum(sizes) != segment_bytes or min(sizes) < 1):
         raise ProtocolError(f"segments of {sizes} bytes do not add up to {segment_bytes}")
     return sizes
 
