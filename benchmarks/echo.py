@@ -20,7 +20,7 @@ from rich.console import Console
 from benchmarks import wrk
 from benchmarks.contestants import CONTESTANTS, DELAY_MS, TORCHSERVE_DELAY_MS, EchoSetup
 from benchmarks.presets import PRESETS, PresetName
-from benchmarks.processes import ServerFailed
+from benchmarks.processes import ServerFailed, stop_servers_on_sigterm
 from benchmarks.report import MET, as_json, comparison_grid, progress_bar, show, target_grid
 from benchmarks.results import Cell, Results
 
@@ -156,4 +156,5 @@ def main(
 
 
 if __name__ == "__main__":
+    stop_servers_on_sigterm()
     typer.run(main)

@@ -22,7 +22,7 @@ from benchmarks import wrk
 from benchmarks.contestants import ECHO, write_echo_model
 from benchmarks.echo import json_body
 from benchmarks.flambeau_server import FlambeauServer, flambeau_serving
-from benchmarks.processes import POLL_S, ServerFailed, wait_for_reply
+from benchmarks.processes import POLL_S, ServerFailed, stop_servers_on_sigterm, wait_for_reply
 from benchmarks.report import MET, MISSED, Grid, machine, progress_bar, show
 
 MOST_START_S = 1.0
@@ -133,4 +133,5 @@ def main(
 
 
 if __name__ == "__main__":
+    stop_servers_on_sigterm()
     typer.run(main)

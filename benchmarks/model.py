@@ -19,7 +19,7 @@ from rich.console import Console
 from benchmarks import wrk
 from benchmarks.bare_loop import bare_loops, run_together
 from benchmarks.flambeau_server import flambeau_serving
-from benchmarks.processes import ServerFailed, wait_for_reply
+from benchmarks.processes import ServerFailed, stop_servers_on_sigterm, wait_for_reply
 from benchmarks.report import Grid, format_spread, machine, progress_bar, show
 from benchmarks.results import Spread, p50_ms, p99_ms
 from demo.efficientnet_lite0 import MODEL_NAME, jpeg, pack
@@ -135,4 +135,5 @@ def _grid(served: list[wrk.Measurement], bare: list[float], ratio: Spread, setti
 
 
 if __name__ == "__main__":
+    stop_servers_on_sigterm()
     typer.run(main)

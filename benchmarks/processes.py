@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +21,11 @@ POLL_S = 0.02
 
 class ServerFailed(Exception):
     """A server did not start, ended by itself or gave a wrong answer."""
+
+
+def stop_servers_on_sigterm() -> None:
+    """Make SIGTERM end this program by an exception, so that the servers that it started end, too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def free_port() -> int:

@@ -30,6 +30,8 @@ EXPECTED = {"chelsea": {"tabby", "tiger cat", "Egyptian cat"}, "coffee": {"espre
 METRICS = ("ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds")
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 console = Console()
 
@@ -159,7 +161,7 @@ def show_metrics(text: str) -> None:
     for line in text.splitlines():
         if line.startswith(METRICS):
             series, _, value = line.rpartition(" ")
-            table.add_row(series.partition("{")[0], value)
+            table.add_row(series.partition("{")[0], f"{float(value):,.0f}")
     console.print(table)
 
 
@@ -203,13 +205,14 @@ def wait_for_interrupt() -> None:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # an exception, so that the server is stopped
     try:
         demonstrate(keep=os.environ.get("KEEP", "") not in ("", "0"))
     except DemoFailed as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     console.print("The answers are right and the server has stopped.", style="green")
     return 0
 
