@@ -84,8 +84,8 @@ def parse_manifest(data: bytes, *, model_name: str | None = None, runtime: str |
     if name is None:
         raise InvalidModel("Model name is not defined.")
     return Manifest(
-        model_name=name,
-        model_version=_text(model, "modelVersion") or DEFAULT_VERSION,
+        model_name=_segment(name, "Model name"),
+        model_version=_segment(_text(model, "modelVersion") or DEFAULT_VERSION, "Model version"),
         runtime=_known_runtime(runtime or document.get("runtime")),
         handler=_text(model, "handler"),
         serialized_file=_text(model, "serializedFile"),
@@ -101,12 +101,12 @@ def absent_manifest(default_name: str, *, model_name: str | None = None, runtime
     """What stands in for a manifest that an archive does not have.
 
     Raises:
-        InvalidModel: ``runtime`` is given and unknown, or there is no name at all.
+        InvalidModel: ``runtime`` is given and unknown, or there is no name, or none that a URL can have.
     """
     name = model_name or default_name
     if not name:
         raise InvalidModel("Model name is not defined.")
-    return Manifest(model_name=name, runtime=_known_runtime(runtime or "python"))
+    return Manifest(model_name=_segment(name, "Model name"), runtime=_known_runtime(runtime or "python"))
 
 
 def _load(data: bytes) -> object:
@@ -139,6 +139,13 @@ def _known_runtime(value: object) -> str:
     if not isinstance(value, str) or value not in RUNTIMES:
         raise InvalidModel("Runtime is not defined or invalid.")
     return value
+
+
+def _segment(name: str, what: str) -> str:
+    """Refuse what cannot be one segment of a URL's path: no request would ever reach the model."""
+    if "/" in name or name in (".", "..") or not name.isprintable():
+        raise InvalidModel(f"{what} {name!r} cannot stand in a URL.")
+    return name
 
 
 def _inside(name: str | None, key: str) -> str | None:

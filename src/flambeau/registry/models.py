@@ -25,6 +25,7 @@ from flambeau.api import (
     ServedModel,
     infer,
 )
+from flambeau.archive.manifest import RUNTIMES
 from flambeau.archive.reader import UnpackedModel, open_archive
 from flambeau.archive.store import ModelStore, is_remote
 from flambeau.config.model import ModelConfig
@@ -155,6 +156,7 @@ class Registry:
     # --- api.Management: changes -------------------------------------------------------------------------------------
 
     async def register(self, registration: Registration) -> Done:
+        _check_supported(registration)
         version = await self._add(registration, at_startup=False)
         name, number = version.ref
         try:
@@ -221,9 +223,7 @@ class Registry:
     def set_default(self, model: str, version: str) -> Done:
         held = self._model(model)
         if version not in held.versions:
-            error = VersionNotFound(model, version)
-            error.message = f"Model version {version} does not exist for model {model}"
-            raise error
+            raise VersionNotFound.for_default(model, version)
         held.default = version
         self.generation += 1
         self._observer.models_changed()
@@ -456,6 +456,14 @@ class _Entrance:
     def __init__(self, version: ModelVersion) -> None:
         self.ref = version.ref
         self.submit = version.dispatcher.submit
+
+
+def _check_supported(registration: Registration) -> None:
+    """Refuse what cannot be done before anything is fetched for it."""
+    if registration.runtime is not None and registration.runtime not in RUNTIMES:
+        raise BadRequest(f"Invalid RuntimeType value: {registration.runtime}")
+    if registration.s3_sse_kms:
+        raise BadRequest("Parameter s3_sse_kms is not supported: give a URL that is signed already.")
 
 
 def _named_version(model: ModelRef) -> str:

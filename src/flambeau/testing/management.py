@@ -68,7 +68,7 @@ class FakeManagement(Management):
 
     async def customized_metadata(self, model: ModelRef) -> Mapping[str, object] | None:
         if not self.describe(model).workers:
-            raise NoWorker(model.name, model.version, purpose="describe")
+            raise NoWorker(model.name, purpose="describe")
         return self._metadata
 
     async def register(self, registration: Registration) -> Done:

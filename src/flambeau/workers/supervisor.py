@@ -107,7 +107,7 @@ class Supervisor:
                 self._by_id.pop(slot.id, None)
             else:
                 self._leaving.add(slot.task)
-                slot.task.add_done_callback(self._leaving.discard)
+                slot.task.add_done_callback(self._note_left)
         while len(self.slots) < count:
             slot = Slot(self._new_worker_id(), RetryWindow(self._max_retry_timeout_s))
             self._by_id[slot.id] = slot
@@ -171,9 +171,16 @@ class Supervisor:
             slot.state = transition(slot.state, state)
             if phrase is not None:
                 logger.info("W-%d-%s_%s %s", slot.id, *self._ref, phrase)
+        self._wake_waiting()
+        self._on_change()
+
+    def _note_left(self, task: asyncio.Task[None]) -> None:
+        self._leaving.discard(task)
+        self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-        self._on_change()
 
     def _on_released(self, worker_id: int) -> None:
         slot = self._by_id.get(worker_id)

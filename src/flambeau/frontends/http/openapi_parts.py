@@ -55,7 +55,7 @@ REGISTRATION = [
     parameter("startup_timeout", "integer", "Longest time to load the model, in seconds. Default: the server's."),
     parameter("initial_workers", "integer", "Workers to start. Default: default_workers_per_model."),
     parameter("synchronous", "boolean", "Whether to answer when the workers are ready.", True),
-    parameter("s3_sse_kms", "boolean", "Whether the archive is in S3, encrypted with KMS.", False),
+    parameter("s3_sse_kms", "boolean", "Not supported: true is refused.", False),
 ]
 
 SCALING = [
