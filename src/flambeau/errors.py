@@ -255,6 +255,16 @@ class ShuttingDown(ServingError):
         super().__init__("Server is shutting down.")
 
 
+class TooManyConnections(ServingError):
+    """The listener has as many clients as it may have."""
+
+    kind = ErrorKind.OVERLOADED
+    retry_after_s = 1
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Too many connections (limit: {limit}).")
+
+
 class HandlerFailed(ServingError):
     """The handler raised, or returned something that is not an answer. Its traceback is in the model log."""
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, cast
 
 import httptools
 
-from flambeau.errors import BadRequest, PayloadTooLarge, ServingError
+from flambeau.errors import BadRequest, PayloadTooLarge, ServingError, ShuttingDown, TooManyConnections
 from flambeau.frontends.http.limits import ConnectionLimits
 from flambeau.request import Payload
 
-_NOTED = frozenset((b"content-type", b"content-length", b"expect", b"x-request-id", b"authorization"))
+_NOTED = frozenset((b"content-type", b"content-length", b"expect", b"upgrade", b"x-request-id", b"authorization"))
 """Headers that the frontend itself looks at; all others only pass through."""
 
 _DIRECT_BODY_BYTES = 64 * 1024
@@ -32,7 +32,8 @@ _WRITE_BUFFER_BYTES = 1024 * 1024
 """What may wait for a client to read it before the client's own requests are no longer read."""
 
 _LINGER_S = 2.0
-"""For how long a client that is refused in mid-request may go on sending, so that it gets to read why."""
+"""For how long a client may go on sending after its last answer: closing a socket that has unread bytes resets the
+connection, and a reset takes the answer with it."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -110,21 +111,27 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._loading: Exchange | None = None
         """The request that is being received."""
-        self._chunks: list[bytes] | None = None
-        self._body_bytes = 0
+        self._body: bytes | bytearray | None = None
+        """What has come of its body; None until its header is complete."""
         self._header_bytes = 0
+        """Bytes that came for this request, since the last of its body: header, trailers, chunk extensions."""
         self._current: Exchange | None = None
         """The request whose response is the next to be written."""
         self._later: deque[Exchange] = deque()
         self._is_reading = True
         self._is_closing = False
         """Nothing more is read; closed when the last response is out."""
+        self._lingers = False
+        """The client may still be sending when the last response is out."""
         self._draining_until = 0.0
         self._wants_direct = 0
         self.active_at = time.monotonic()
-        """When the last bytes came or the last response went."""
-        self._blocked_at = 0.0
-        """Since when the client has not read; 0: it does."""
+        """When the last bytes came, or the sweeper saw a request under way."""
+        self._is_blocked = False
+        """Too much waits for the client to read it."""
+        self._unsent_bytes = 0
+        self._unsent_since = 0.0
+        """The last sweep, and the last one at which the client had taken some of its responses since the one before."""
         self._began_at = 0.0
         """When the first byte of the request being received came; 0: none is."""
         self.peer: tuple[str, int] | None = None
@@ -139,33 +146,31 @@ class HttpConnection(asyncio.Protocol):
         self.peer = (peer[0], peer[1]) if isinstance(peer, tuple) else None
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         if not self._site.connected(self):
-            self._transport.abort()
+            self._refuse(TooManyConnections(self._limits.max_connections))
 
     def data_received(self, data: bytes) -> None:
         self.active_at = time.monotonic()
         if self._is_closing:
             return
-        if self._chunks is None:
-            self._header_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Nothing here speaks another protocol: the request is answered over HTTP/1.1, which goes on after it.
-            self._parser = httptools.HttpRequestParser(self)
-            rest = data[upgrade.args[0] :]
-            if rest:
-                self.data_received(rest)
-        except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            if not isinstance(cause, _Refused):
-                raise
-        except httptools.HttpParserError as error:
-            self._refuse(BadRequest(f"Invalid HTTP message. {error}"))
-        else:
-            if self._header_bytes > self._limits.max_header_bytes and self._is_in_header():
-                self._refuse_header()
-            elif self._wants_direct:
-                self._receive_direct()
+        self._header_bytes += len(data)
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._decline_upgrade(data[upgrade.args[0] :])
+                if data:
+                    continue
+            except httptools.HttpParserCallbackError as error:
+                if not isinstance(error.__context__, _Refused):
+                    raise
+            except httptools.HttpParserError as error:
+                self._refuse(BadRequest(f"Invalid HTTP message. {error}"))
+            else:
+                if self._header_bytes > self._limits.max_header_bytes and self._began_at:
+                    self._refuse_header()
+                elif self._wants_direct:
+                    self._receive_direct()
+            return
 
     def eof_received(self) -> bool:
         return False  # a client that has closed its side has left: transports close, connection_lost follows
@@ -173,20 +178,18 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_closing = True
         self._site.disconnected(self)
-        waiting = (*self._later,) if self._current is None else (self._current, *self._later)
+        self._parser = None  # it refers back to this; without the cycle both are freed now
+        waiting = [*self._later] if self._current is None else [self._current, *self._later]
         self._current = self._loading = None
         self._later.clear()
-        for exchange in waiting:
-            abandon, exchange.on_abandon = exchange.on_abandon, None
-            if abandon is not None:
-                abandon()
+        _abandon(waiting)
 
     def pause_writing(self) -> None:
-        self._blocked_at = time.monotonic()
+        self._is_blocked = True
         self._set_reading(False)
 
     def resume_writing(self) -> None:
-        self._blocked_at = 0.0
+        self._is_blocked = False
         self._set_reading(len(self._later) < self._limits.max_pipelined)
 
     # --- httptools -----------------------------------------------------------------------------------------------
@@ -202,7 +205,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         loading = self._loading
-        if loading is None:
+        if loading is None or self._body is not None:
             return  # a trailer
         headers = loading.headers
         headers.append((name, value))
@@ -220,9 +223,10 @@ class HttpConnection(asyncio.Protocol):
         if self._header_bytes > self._limits.max_header_bytes and self._is_header_too_large(loading):
             self._refuse_header()
             raise _Refused
-        self._chunks = []
-        self._body_bytes = 0
         noted = loading.noted
+        if b"upgrade" in noted and self._parser.should_upgrade():
+            return  # the parser leaves it at the header; see _decline_upgrade
+        self._body = b""
         length = noted.get(b"content-length")
         if length is not None:
             expected = int(length)  # the parser has seen to it that it is a number
@@ -235,20 +239,25 @@ class HttpConnection(asyncio.Protocol):
             self._continue(loading, noted[b"expect"])
 
     def on_body(self, body: bytes) -> None:
-        chunks = self._chunks
-        if chunks is None:
+        so_far = self._body
+        if so_far is None:
             return
-        chunks.append(body)
-        self._body_bytes += len(body)
-        if self._body_bytes > self._max_body_bytes:
+        self._header_bytes = 0
+        if not so_far:
+            self._body = so_far = body
+        else:
+            if isinstance(so_far, bytes):
+                self._body = so_far = bytearray(so_far)
+            so_far += body
+        if len(so_far) > self._max_body_bytes:
             self._refuse_body()
             raise _Refused
 
     def on_message_complete(self) -> None:
-        loading, chunks = self._loading, self._chunks
-        if loading is None or chunks is None:
+        loading, body = self._loading, self._body
+        if loading is None or body is None:
             return
-        loading.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        loading.body = body
         self._wants_direct = 0
         self._begin(loading)
 
@@ -260,7 +269,7 @@ class HttpConnection(asyncio.Protocol):
         exchange.http_version = parser.get_http_version()
         exchange.keep_alive = parser.should_keep_alive()
         exchange.arrived_at = self.active_at
-        self._loading = self._chunks = None
+        self._loading = self._body = None
         self._header_bytes = 0
         self._began_at = 0.0
         if self._current is None:
@@ -282,7 +291,7 @@ class HttpConnection(asyncio.Protocol):
         while self._later:
             following = self._later.popleft()
             self._current = following
-            if not self._is_reading and not self._blocked_at and len(self._later) < self._limits.max_pipelined:
+            if not self._is_reading and not self._is_blocked and len(self._later) < self._limits.max_pipelined:
                 self._set_reading(True)
             if following.response is None:
                 return
@@ -298,22 +307,22 @@ class HttpConnection(asyncio.Protocol):
         else:
             transport.writelines(buffers)
         if not exchange.keep_alive:
-            self._later.clear()
             self._close()
 
     def _close(self) -> None:
         """Close after what has been written is out; linger where the client is still sending."""
         self._is_closing = True
-        if self._draining_until:
+        if self._lingers or self._later or not self._is_reading:
+            _abandon(self._later)
+            self._later.clear()
+            self._draining_until = time.monotonic() + _LINGER_S
+            self._set_reading(True)  # what comes is thrown away
             if self._transport.can_write_eof():
                 self._transport.write_eof()
         else:
             self._transport.close()
 
     # --- refusals ------------------------------------------------------------------------------------------------
-
-    def _is_in_header(self) -> bool:
-        return self._chunks is None and not self._is_closing and self._began_at > 0
 
     def _is_header_too_large(self, loading: Exchange) -> bool:
         size = len(loading.target) + sum(len(name) + len(value) + 4 for name, value in loading.headers)
@@ -335,12 +344,12 @@ class HttpConnection(asyncio.Protocol):
         if status is not None:
             error.status = status
         self._is_closing = True
-        self._draining_until = time.monotonic() + _LINGER_S
+        self._lingers = True
         exchange = self._loading or Exchange(self)
-        self._loading = self._chunks = None
+        self._loading = self._body = None
         self._wants_direct = 0
         self._began_at = 0.0
-        exchange.method = self._method()
+        exchange.method = self._parser.get_method() if exchange.target else b"-"  # - where none has been understood
         exchange.http_version = "1.1"
         exchange.keep_alive = False
         exchange.arrived_at = self.active_at
@@ -350,13 +359,6 @@ class HttpConnection(asyncio.Protocol):
             self._later.append(exchange)
         self._site.refuse(exchange, error)
 
-    def _method(self) -> bytes:
-        try:
-            method: bytes = self._parser.get_method()
-        except Exception:  # nothing of the request line has been understood
-            return b"?"
-        return method
-
     def _continue(self, loading: Exchange, expectation: bytes) -> None:
         """``Expect``: the client waits for leave to send its body."""
         if expectation.lower() != b"100-continue":
@@ -365,22 +367,40 @@ class HttpConnection(asyncio.Protocol):
         if self._current is None and self._parser.get_http_version() == "1.1":
             self._transport.write(_CONTINUE)
 
+    def _decline_upgrade(self, rest: bytes) -> bytes:
+        """Nothing here speaks another protocol: the request is read again, by a new parser, as if it had not asked.
+
+        The old one has stopped at the end of the header, though a body may follow.
+
+        Args:
+            rest: what came behind the header.
+
+        Returns:
+            What to parse next.
+        """
+        parser, asking = self._parser, self._loading
+        self._parser = httptools.HttpRequestParser(self)
+        self._header_bytes = 0
+        if asking is None:
+            return rest  # CONNECT, which has been handled
+        start = b"%b %b HTTP/%b\r\n" % (parser.get_method(), asking.target, parser.get_http_version().encode())
+        headers = [b"%b: %b\r\n" % header for header in asking.headers if header[0].lower() != b"upgrade"]
+        return b"".join((start, *headers, b"\r\n", rest))
+
     # --- large bodies --------------------------------------------------------------------------------------------
 
     def _receive_direct(self) -> None:
         """Let the rest of a large body go straight into its buffer."""
-        expected, chunks = self._wants_direct, self._chunks
+        expected, begun = self._wants_direct, self._body
         self._wants_direct = 0
-        if self._loading is None or chunks is None or self._body_bytes >= expected:
+        if self._loading is None or begun is None:
             return
         buffer = bytearray(expected)
-        filled = 0
-        for chunk in chunks:
-            buffer[filled : filled + len(chunk)] = chunk
-            filled += len(chunk)
+        buffer[: len(begun)] = begun
         self._transport.pause_reading()
-        self._transport.set_protocol(_BodyReceiver(self, buffer, filled))
-        self._transport.resume_reading()
+        self._transport.set_protocol(_BodyReceiver(self, buffer, len(begun)))
+        if self._is_reading:
+            self._transport.resume_reading()
 
     def body_received(self, buffer: bytearray) -> None:
         """A large body is complete."""
@@ -400,23 +420,32 @@ class HttpConnection(asyncio.Protocol):
 
     def sweep(self, now: float) -> None:
         """End what takes too long. Called about once a second."""
-        limits = self._limits
+        limits, transport = self._limits, self._transport
+        unsent_bytes = transport.get_write_buffer_size()
+        if not 0 < self._unsent_bytes <= unsent_bytes:
+            self._unsent_since = now
+        self._unsent_bytes = unsent_bytes
+        if self._current is not None:
+            self.active_at = now
+        if self._began_at and not self._is_reading:
+            self._began_at = now  # it is the server who keeps the rest waiting
         is_lingering_long = self._draining_until and now > self._draining_until
-        is_blocked_long = self._blocked_at and now - self._blocked_at > limits.write_timeout_s
-        if is_lingering_long or is_blocked_long:
-            self._transport.abort()
+        if is_lingering_long or now - self._unsent_since > limits.write_timeout_s:
+            transport.abort()
         elif self._began_at and now - self._began_at > limits.request_timeout_s:
-            error = BadRequest(f"Request not complete after {limits.request_timeout_s:g} s.")
-            self._refuse(error, 408)
+            self._refuse(BadRequest(f"Request not complete after {limits.request_timeout_s:g} s."), 408)
         elif self._current is None and not self._began_at and now - self.active_at > limits.idle_timeout_s:
-            self._transport.close()
+            transport.close()
 
     def drain(self) -> None:
-        """The server stops: close now if nothing is under way, else after the last response."""
+        """The server stops: close after the last response that is under way. What has not come whole is refused."""
         last = self._later[-1] if self._later else self._current
-        if last is not None:
+        if self._loading is not None:
+            self._refuse(ShuttingDown())
+        elif last is not None:
             last.keep_alive = False
-        elif self._loading is None:
+            self._is_closing = True
+        else:
             self._transport.close()
 
     def abort(self) -> None:
@@ -461,6 +490,14 @@ class _BodyReceiver(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._connection.resume_writing()
+
+
+def _abandon(exchanges: Iterable[Exchange]) -> None:
+    """Tell whoever works on them that no answer is wanted."""
+    for exchange in exchanges:
+        abandon, exchange.on_abandon = exchange.on_abandon, None
+        if abandon is not None:
+            abandon()
 
 
 class _Refused(Exception):
