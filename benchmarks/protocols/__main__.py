@@ -1,0 +1,39 @@
+"""One base as a server process: ``python -m benchmarks.protocols BASE READY_FILE [MODEL]``, in a folder of its own.
+
+Binds a free port of loopback, names it in the ready file and serves until SIGTERM. Without a model, ``echo`` answers in
+process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.protocols.bases import BASES
+from benchmarks.protocols.path import prediction_path
+from flambeau.cli.ready_file import ReadyFile
+from flambeau.config.server import Address
+from flambeau.listeners import Listener
+
+
+async def serve(base: str, ready_file: ReadyFile, model: Path | None) -> None:
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    async with prediction_path(Path.cwd(), model) as path:
+        listener = await Listener.bind(Address("http", "127.0.0.1"), BASES[base](path), None)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)  # as the server does
+        ready_file.write({"address": str(listener.address)})
+        await stopping.wait()
+        listener.close()
+
+
+if __name__ == "__main__":
+    name, ready_path, *models = sys.argv[1:]
+    uvloop.run(serve(name, ReadyFile(Path(ready_path)), Path(models[0]) if models else None))
