@@ -56,6 +56,8 @@ class WorkerHooks:
 
     on_reply: Callable[[int, BatchReply], None]
     on_released: Callable[[int], None]
+    on_lost: Callable[[int], None]
+    """Its connection has closed; how it ended, ``gone`` will tell."""
     on_line: Callable[[int, str, bool], None]
     """Worker id, a line of its output without its end, whether it came from standard error."""
 
@@ -85,6 +87,9 @@ async def start_worker(launch: Launch, hooks: WorkerHooks) -> WorkerProcess:
     except OSError as error:
         ours.close()
         raise WorkerFailed(f"{launch.python} could not be started: {error.strerror}") from None
+    except asyncio.CancelledError:
+        ours.close()
+        raise
     finally:
         theirs.close()
     worker = WorkerProcess(launch, process, hooks)
@@ -191,6 +196,7 @@ class WorkerProcess:
 
     def _on_lost(self) -> None:
         self._channel_lost.set()
+        self._hooks.on_lost(self.id)
 
     async def _await_end(self) -> WorkerExit:
         """Wait for the process; one whose socket has closed gets a moment to end by itself."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from flambeau.clock import Clock, SystemClock
-from flambeau.errors import StartFailed, WorkerDied
+from flambeau.errors import ServingError, StartFailed, WorkerDied
 from flambeau.request import ModelRef
 from flambeau.wire.messages import BatchReply
 from flambeau.workers.backoff import RetryWindow
@@ -53,6 +53,7 @@ class Slot:
     failure: str = ""
     """Why the last process ended or did not become ready; empty if none has failed since the last one was ready."""
     out_of_memory: bool = False
+    failed_loads: int = 0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -73,11 +74,12 @@ class Supervisor:
         on_line: Callable[[int, str, bool], None],
         on_change: Callable[[], None],
         on_loaded: Callable[[int, float], None],
+        start_worker: Callable[[Launch, WorkerHooks], Awaitable[WorkerProcess]] = start_worker,
         clock: Clock | None = None,
     ) -> None:
         """
         Args:
-            launch: what to start for a worker id, asked anew at each start.
+            launch: what to start for a worker id, asked anew at each start. A ServingError is a failed load.
             drain_timeout_s: how long a worker that is scaled away may take for what it has.
             on_change: a worker became ready, failed, or was given up.
             on_loaded: worker id, and seconds since its slot was made.
@@ -90,9 +92,11 @@ class Supervisor:
         self._drain_timeout_s = drain_timeout_s
         self._on_change = on_change
         self._on_loaded = on_loaded
+        self._start_worker = start_worker
         self._clock: Clock = clock or SystemClock()
-        self._hooks = WorkerHooks(seats.batch_finished, self._on_released, on_line)
+        self._hooks = WorkerHooks(seats.batch_finished, self._on_released, self._on_lost, on_line)
         self._changed = asyncio.Event()
+        self._is_stopped = False
         self._leaving: set[asyncio.Task[None]] = set()
         self._by_id: dict[int, Slot] = {}
         self.slots: list[Slot] = []
@@ -120,22 +124,34 @@ class Supervisor:
                 slot.task = asyncio.ensure_future(self._keep(slot, slot.window))
 
     async def wait_ready(self) -> None:
-        """Wait until all wanted workers are ready.
+        """Wait until all wanted workers are ready and those that are not wanted any more have ended.
 
         Raises:
-            StartFailed: one of them failed before it was ready.
+            StartFailed: one of them has failed to load since this was called, or is given up; or all were stopped.
         """
+        failed_before = {slot.id: slot.failed_loads for slot in self.slots}
         while True:
+            if self._is_stopped:
+                raise StartFailed(*self._ref, "It was unregistered.")
             for slot in self.slots:
-                if slot.failure and slot.state is not WorkerState.READY:
-                    raise StartFailed(self._ref.name, self._ref.version, slot.failure, out_of_memory=slot.out_of_memory)
+                if slot.failed_loads > failed_before.get(slot.id, 0) or slot.state is WorkerState.GIVEN_UP:
+                    raise StartFailed(*self._ref, slot.failure, out_of_memory=slot.out_of_memory)
             if all(slot.state is WorkerState.READY for slot in self.slots) and not self._leaving:
                 return
             await self._changed.wait()
 
     async def stop(self, timeout_s: float) -> bool:
-        """Want none and wait until all have ended. Returns whether they had, in time; then the rest is killed."""
+        """Want none and wait until all have ended.
+
+        Args:
+            timeout_s: how long workers may go on with the batches that they have.
+
+        Returns:
+            Whether all were done in time; those that were not are ended all the same.
+        """
+        self._is_stopped = True
         self.resize(0)
+        self._wake_waiting()
         leaving = list(self._leaving)
         if not leaving:
             return True
@@ -182,6 +198,10 @@ class Supervisor:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def _on_lost(self, worker_id: int) -> None:
+        """A worker is about to end: nothing more for it, though it takes a moment until it is known how it ended."""
+        self._seats.release(worker_id)
+
     def _on_released(self, worker_id: int) -> None:
         slot = self._by_id.get(worker_id)
         if slot is not None:
@@ -205,6 +225,10 @@ class Supervisor:
                 self._move(slot, WorkerState.BACKING_OFF)
                 await _first(asyncio.ensure_future(asyncio.sleep(delay_s)), slot.stopping)
                 slot.restarts += 1
+        except Exception:  # the border of one worker: a fault of ours must not leave its callers waiting
+            logger.exception("worker %d of model %s %s is given up", slot.id, *self._ref)
+            slot.failure = "internal error, see the log"
+            self._move(slot, WorkerState.GIVEN_UP)
         finally:
             if slot.stopping.is_set():
                 self._by_id.pop(slot.id, None)
@@ -214,13 +238,16 @@ class Supervisor:
         """One attempt. None: it failed, as the slot says, or the slot is to stop."""
         slot.started_at = time.time()
         self._move(slot, WorkerState.LOADING)
-        starting = asyncio.ensure_future(start_worker(self._launch(slot.id), self._hooks))
-        if not await _first(starting, slot.stopping):
-            return None
         try:
+            starting = asyncio.ensure_future(self._start_worker(self._launch(slot.id), self._hooks))
+            if not await _first(starting, slot.stopping):
+                return None
             process = starting.result()
         except WorkerFailed as failure:
-            self._note_failure(slot, window, failure.reason, failure.out_of_memory)
+            self._note_failed_load(slot, window, failure.reason, failure.out_of_memory)
+            return None
+        except ServingError as error:
+            self._note_failed_load(slot, window, error.message, False)
             return None
         slot.process = process
         slot.failure = ""
@@ -237,11 +264,7 @@ class Supervisor:
             if not ended:
                 self._move(slot, WorkerState.STOPPING)
                 if not self._seats.release(slot.id):
-                    await asyncio.wait(
-                        (process.gone, asyncio.ensure_future(slot.idle.wait())),
-                        timeout=self._drain_timeout_s(),
-                        return_when=asyncio.FIRST_COMPLETED,
-                    )
+                    await _first(process.gone, slot.idle, cancel=False, timeout_s=self._drain_timeout_s())
             if process.gone.done():
                 end = process.gone.result()
                 self._seats.detach(slot.id, WorkerDied(_sentence(end.reason), out_of_memory=end.out_of_memory))
@@ -251,6 +274,10 @@ class Supervisor:
             self._seats.detach(slot.id, None)
             await asyncio.shield(process.end())
 
+    def _note_failed_load(self, slot: Slot, window: RetryWindow, reason: str, out_of_memory: bool) -> None:
+        slot.failed_loads += 1
+        self._note_failure(slot, window, reason, out_of_memory)
+
     def _note_failure(self, slot: Slot, window: RetryWindow, reason: str, out_of_memory: bool) -> None:
         slot.failure, slot.out_of_memory = reason, out_of_memory
         window.failed(self._clock.monotonic())
@@ -259,11 +286,13 @@ class Supervisor:
             self._move(slot, WorkerState.BACKING_OFF)
 
 
-async def _first(work: asyncio.Future[Any], stop: asyncio.Event, *, cancel: bool = True) -> bool:
+async def _first(
+    work: asyncio.Future[Any], stop: asyncio.Event, *, cancel: bool = True, timeout_s: float | None = None
+) -> bool:
     """Wait for ``work`` or for ``stop``. Returns whether the work is done; if not, it is cancelled and awaited."""
     stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((work, stopping), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
         if cancel and not work.done():
