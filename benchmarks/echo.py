@@ -99,7 +99,7 @@ def main(
     body_bytes: Annotated[int | None, typer.Option(min=11, help="Size of the JSON body.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each server is measured; the median counts.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="Length of each measurement.")] = 5,
-    warm_up: Annotated[float, typer.Option(min=1, help="Seconds of load after each start that are not counted.")] = 3,
+    warm_up: Annotated[float, typer.Option(min=1, help="Seconds of load after each start that are not counted.")] = 5,
     peers_python: Annotated[Path, typer.Option(help="Python of the peers' environment.")] = Path(
         ".venv-peers/bin/python"
     ),
