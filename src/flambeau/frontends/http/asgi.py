@@ -21,6 +21,7 @@ AsgiApp = Callable[
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 REASONS[413] = "Request Entity Too Large"  # TorchServe's; Python 3.13 has renamed it
 REASONS[507] = "Insufficient Storage"
+del REASONS[418]  # TorchServe has no phrase for it
 
 
 def reason_phrase(status: int) -> str:

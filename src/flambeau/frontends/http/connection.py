@@ -18,7 +18,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from flambeau.errors import BadRequest, PayloadTooLarge, ServingError, ShuttingDown, TooManyConnections
+from flambeau.errors import BadRequest, PayloadTooLarge, ServingError, ShuttingDown
 from flambeau.frontends.http.limits import ConnectionLimits
 from flambeau.request import Payload
 
@@ -93,8 +93,8 @@ class Site(Protocol):
         """Answer, now, a request that could not be read; the connection is closed after it."""
         ...
 
-    def connected(self, connection: HttpConnection) -> bool:
-        """Returns whether there is room for it."""
+    def connected(self, connection: HttpConnection) -> ServingError | None:
+        """Returns why it cannot be served, if it cannot; ``disconnected`` is called in either case."""
         ...
 
     def disconnected(self, connection: HttpConnection) -> None: ...
@@ -145,8 +145,9 @@ class HttpConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.peer = (peer[0], peer[1]) if isinstance(peer, tuple) else None
         self.is_tls = transport.get_extra_info("sslcontext") is not None
-        if not self._site.connected(self):
-            self._refuse(TooManyConnections(self._limits.max_connections))
+        problem = self._site.connected(self)
+        if problem is not None:
+            self._refuse(problem)
 
     def data_received(self, data: bytes) -> None:
         self.active_at = time.monotonic()

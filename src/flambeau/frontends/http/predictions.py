@@ -6,11 +6,12 @@ registered, unregistered or made the default.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 
 from flambeau.api import Inference, ServedModel, Ticket
-from flambeau.errors import NoWorker, ServingError
+from flambeau.errors import HandlerFailed, NoWorker, ServingError
 from flambeau.frontends.http.auth import Tokens
 from flambeau.frontends.http.bodies import parameters
 from flambeau.frontends.http.connection import Exchange
@@ -20,6 +21,9 @@ from flambeau.request import EXPLAIN, InferenceReply, InferenceRequest, Payload,
 
 _MAX_TARGETS = 4096
 """Targets that are remembered; a client that makes up new ones only empties the cache."""
+
+_NOT_IN_A_NAME = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
+_NOT_IN_A_LINE = re.compile(rb"[\x00-\x1f\x7f]")
 
 _FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
 
@@ -143,15 +147,22 @@ class _Prediction:
             site.responder.error(exchange, outcome)
             return
         now = time.monotonic()
-        if outcome.status == 200 and not outcome.headers and exchange.keep_alive and exchange.method != b"HEAD":
+        if (
+            outcome.status == 200
+            and not (outcome.headers or outcome.phrase)
+            and exchange.keep_alive
+            and exchange.method != b"HEAD"
+        ):
             site.responder.ok(exchange, outcome.body, now)  # type: ignore[arg-type]
+        elif outcome.status < 200:
+            site.responder.error(exchange, HandlerFailed())  # not the last word on a request; it would get no other
         else:
             site.responder.respond(
                 exchange,
                 outcome.status,
                 outcome.body,  # type: ignore[arg-type]
-                [(_header_text(name), _header_text(value)) for name, value in outcome.headers],
-                outcome.phrase,
+                [(_header_name(name), _one_line(value)) for name, value in outcome.headers if name],
+                _one_line(outcome.phrase),
             )
         arrived_at = exchange.arrived_at
         queued_s = self.ticket.cut_at - arrived_at
@@ -160,6 +171,11 @@ class _Prediction:
         site.queue_time.record(int(queued_s * 1e3))
 
 
-def _header_text(text: str) -> bytes:
-    """A handler's header as bytes; line ends, which would end the header, become blanks."""
-    return text.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace")
+def _header_name(text: str) -> bytes:
+    """A handler's word for a header, with dashes for what may not be in one."""
+    return _NOT_IN_A_NAME.sub(b"-", text.encode("latin-1", "replace"))
+
+
+def _one_line(text: str) -> bytes:
+    """A handler's text for the head of a response; control characters, some of which would end it, become blanks."""
+    return _NOT_IN_A_LINE.sub(b" ", text.encode("latin-1", "replace"))

@@ -22,6 +22,12 @@ _NO_CACHE = (
 )
 
 
+_OURS = frozenset(
+    (b"connection", b"transfer-encoding", b"content-length", b"x-request-id", b"pragma", b"cache-control", b"expires")
+)
+"""What no route or handler decides: framing, and what every response says alike."""
+
+
 class Series(Protocol):
     def record(self, value: float, /) -> None: ...
 
@@ -77,25 +83,25 @@ class Responder:
         status: int,
         body: Payload,
         headers: Iterable[tuple[bytes, bytes]] = (),
-        phrase: str | None = None,
+        phrase: bytes | None = None,
     ) -> None:
         """Any other.
 
         Args:
-            headers: those of the route or handler, as they are to be written; framing headers among them are dropped.
+            headers: those of the route or handler, as they are to be written; those that every response has are
+                dropped. To ``HEAD`` the body's length may be said by a ``content-length`` among them.
             phrase: None for the standard one.
         """
         if status >= 400:
             exchange.keep_alive = False  # as TorchServe: what follows an error may not be a request
-        reason = reason_phrase(status) if phrase is None else phrase
-        lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason.encode("latin-1", "replace"))]
+        lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason_phrase(status).encode() if phrase is None else phrase)]
         given = set()
         length = len(body)
         for name, value in headers:
             key = name.lower()
-            if key == b"content-length" and exchange.method == b"HEAD":
+            if key == b"content-length" and exchange.method == b"HEAD" and value.isdigit():
                 length = int(value)
-            if key in (b"content-length", b"connection", b"transfer-encoding", b"x-request-id"):
+            if key in _OURS:
                 continue
             given.add(key)
             lines.append(b"%b: %b\r\n" % (name, value))

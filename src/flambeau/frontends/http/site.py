@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from flambeau.errors import InternalError, ServingError
+from flambeau.errors import InternalError, ServingError, ShuttingDown, TooManyConnections
 from flambeau.frontends.http import asgi
 from flambeau.frontends.http.connection import Exchange, HttpConnection
 from flambeau.frontends.http.limits import ConnectionLimits
@@ -37,6 +37,7 @@ class HttpSite:
         self._request_ids = RequestIds()
         self._connections: set[HttpConnection] = set()
         self._empty = asyncio.Event()
+        self._is_draining = False
         self._calls: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
@@ -48,8 +49,7 @@ class HttpSite:
     # --- what connections call -----------------------------------------------------------------------------------
 
     def handle(self, exchange: Exchange) -> None:
-        sent_id = exchange.noted.get(b"x-request-id")
-        exchange.request_id = self._request_ids.new() if sent_id is None else self._request_ids.accept(sent_id)
+        self._identify(exchange)
         if self._predictions is None or not self._predictions.handle(exchange):
             call = self._loop.create_task(self._call(exchange))
             self._calls.add(call)
@@ -58,12 +58,15 @@ class HttpSite:
                 exchange.on_abandon = call.cancel
 
     def refuse(self, exchange: Exchange, error: ServingError) -> None:
-        exchange.request_id = self._request_ids.new()
+        self._identify(exchange)
         self._responder.error(exchange, error)
 
-    def connected(self, connection: HttpConnection) -> bool:
+    def connected(self, connection: HttpConnection) -> ServingError | None:
         self._connections.add(connection)
-        return len(self._connections) <= self.limits.max_connections
+        if self._is_draining:
+            return ShuttingDown()
+        limit = self.limits.max_connections
+        return TooManyConnections(limit) if len(self._connections) > limit else None
 
     def disconnected(self, connection: HttpConnection) -> None:
         self._connections.discard(connection)
@@ -72,11 +75,16 @@ class HttpSite:
 
     # --- stopping --------------------------------------------------------------------------------------------------
 
+    def drain(self) -> None:
+        """Take no new request; each connection closes after its last response, and says so in it."""
+        self._is_draining = True
+        for connection in list(self._connections):
+            connection.drain()
+
     async def close(self, timeout_s: float) -> None:
         """Let what is under way finish, then close every connection."""
         self._empty.clear()
-        for connection in list(self._connections):
-            connection.drain()
+        self.drain()
         if self._connections:
             try:
                 await asyncio.wait_for(self._empty.wait(), timeout_s)
@@ -91,6 +99,10 @@ class HttpSite:
             await asyncio.wait(self._calls)
 
     # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _identify(self, exchange: Exchange) -> None:
+        sent_id = exchange.noted.get(b"x-request-id")
+        exchange.request_id = self._request_ids.new() if sent_id is None else self._request_ids.accept(sent_id)
 
     async def _call(self, exchange: Exchange) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flambeau.errors import ServingError
+from flambeau.errors import ServingError, TooManyConnections
 from flambeau.frontends.http.connection import Exchange, HttpConnection
 from flambeau.frontends.http.errors import error_status
 
@@ -146,9 +146,9 @@ class FakeSite:
         self.refusals.append((exchange, error))
         exchange.respond(b"<refused %d>" % error_status(error))
 
-    def connected(self, connection: HttpConnection) -> bool:
+    def connected(self, connection: HttpConnection) -> ServingError | None:
         self.connections.add(connection)
-        return self.has_room
+        return None if self.has_room else TooManyConnections(len(self.connections))
 
     def disconnected(self, connection: HttpConnection) -> None:
         self.connections.discard(connection)
