@@ -158,6 +158,8 @@ class Server:
         deadline = time.monotonic() + self._config.drain_timeout_s
         for listener in self._listeners:
             listener.close()
+        for site in self._sites:
+            site.drain()
         if not await self.registry.drain(self._config.drain_timeout_s):
             logger.warning("not everything was answered within %g s", self._config.drain_timeout_s)
         await asyncio.gather(*(site.close(max(0.5, deadline - time.monotonic())) for site in self._sites))
