@@ -336,9 +336,9 @@ def _read_model_metrics(path: Path) -> dict[MetricTypes, list[dict[str, Any]]]:
         raise MetricsCacheIOError(f"metrics file cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise MetricsCachePyYamlError(f"metrics file {path} is not YAML: {error}") from error
-    section = document.get("model_metrics") if isinstance(document, dict) else None
-    if not isinstance(section, dict) or not section:
-        raise MetricsCacheKeyError(f"metrics file {path} has no model_metrics")
+    section = (document.get("model_metrics") or {}) if isinstance(document, dict) else None
+    if not isinstance(section, dict):
+        raise MetricsCacheKeyError(f"metrics file {path} has no mapping model_metrics")
     metrics: dict[MetricTypes, list[dict[str, Any]]] = {}
     for kind, entries in section.items():
         for entry in entries or ():

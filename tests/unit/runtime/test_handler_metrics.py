@@ -180,13 +180,20 @@ model_metrics:
     assert cache.cache_keys() == list(MetricTypes)
 
 
+@pytest.mark.parametrize("text", ["ts_metrics: {}", "model_metrics:", "model_metrics: {}"])
+def test_a_file_need_not_declare_metrics_of_models(tmp_path, text):
+    path = tmp_path / "metrics.yaml"
+    path.write_text(text)
+    assert MetricsCache("m", path).cache == {metric_type: {} for metric_type in MetricTypes}
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
         (None, MetricsCacheIOError),
         ("a: [", MetricsCachePyYamlError),
         ("", MetricsCacheKeyError),
-        ("model_metrics: {}", MetricsCacheKeyError),
+        ("model_metrics: [a]", MetricsCacheKeyError),
         ("model_metrics: {counter: [{name: a, unit: b}]}", MetricsCacheKeyError),
         ("model_metrics: {counter: [a]}", MetricsCacheKeyError),
         ("model_metrics: {summary: []}", MetricsCacheTypeError),
