@@ -2,17 +2,18 @@
 
 ``fixed`` is TorchServe's rule: a batch is sent when it is full or when its first job has waited ``max_batch_delay``.
 
-``adaptive`` waits only for company that is on its way, and only while that pays. What it knows:
+``adaptive`` sends what there is at once, except in one case in which that costs throughput. After a batch of k callers
+has been answered, those that ask in a loop are all about to ask again. Sent at once, the first one back has the worker
+to itself and the others wait for it to finish: from then on the company is split in two, and every round pays the fixed
+cost of a batch twice. So when the last idle worker would take a batch that is not full, it waits for the callers that
+have just been answered, but
 
-* who may come back. After a batch of k callers has been answered, up to k of them will ask again soon, if they are in
-  the habit of it: ``_returning_share`` is the share of them that did so within the patience, of late.
-* how often requests come, whoever sends them (``_interarrival_s``).
-* what a batch costs apart from its rows (``fixed_cost_s``: the intercept of batch time over batch size). A row that
-  joins a batch saves one such cost; an idle worker pays by the second. So a worker may stay idle for half of that
-  cost and no longer.
+* only while they are in the habit of coming back in time (``_HABIT``), and until the last of them has;
+* only for a share of what a batch costs apart from its rows (``_PATIENCE``): that is what their company saves.
 
-A single caller that asks again when it is answered never waits: its requests are further apart than the whole batch
-time, which is more than the patience, and all the company it left behind (one) is back when it is back.
+Requests that come at their own rate, however high, need no waiting: while a worker is busy they gather, and the faster
+they come the larger the batches are. A single caller never waits: when it is back, so is everybody that was answered.
+Both are simulated in the tests, over all kinds of loads.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ _MEMORY = 0.1
 _PATIENCE = 0.5
 """Share of a batch's fixed cost for which a worker may stay idle."""
 
-_HABIT = 0.5
-"""From this share of callers that come back on, callers are taken to come back."""
+_HABIT = 0.7
+"""From this share of callers that come back on, callers are taken to come back. Requests that come at their own rate
+look like half of the callers coming back at most, as half of a batch time brings half of the next batch."""
+
+_TELLING_VARIANCE = 0.05
+"""Of batch sizes, in rows squared. With less, a slope over batch size would be noise divided by nearly nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +51,27 @@ class BatchingStatistics:
 class BatchRule(Protocol):
     """Decides when a batch that is not full is cut."""
 
-    def due_at(self, now: float, waiting: int, oldest_at: float, returned: int) -> float:
+    def due_at(self, now: float, waiting: int, oldest_at: float, returned: int, idle: int) -> float:
         """When to cut the jobs that wait.
 
         Args:
             waiting: jobs in the queue, at least 1.
             oldest_at: arrival of the first of them.
             returned: jobs that arrived in the window that ``batch_done`` last opened.
+            idle: workers that have nothing to do.
 
         Returns:
             Monotonic seconds; ``now`` or earlier: at once.
         """
         ...
 
-    def batch_done(self, now: float, rows: int, seconds: float, arrived: int, returned: int) -> float:
+    def batch_done(self, now: float, rows: int, seconds: float, returned: int) -> float:
         """A batch came back.
 
         Args:
             rows: how many jobs it had.
             seconds: how long the worker took for it.
-            arrived: jobs that arrived since the last call.
-            returned: those of them that arrived in the window that the last call opened.
+            returned: jobs that arrived in the window that the last call opened.
 
         Returns:
             The end of the next window, in monotonic seconds.
@@ -81,51 +86,43 @@ class FixedRule:
         self._config = config
         self.cost = BatchCost()
 
-    def due_at(self, now: float, waiting: int, oldest_at: float, returned: int) -> float:
+    def due_at(self, now: float, waiting: int, oldest_at: float, returned: int, idle: int) -> float:
         if waiting >= self._config.batch_size:
             return now
         return oldest_at + self._config.max_batch_delay_s
 
-    def batch_done(self, now: float, rows: int, seconds: float, arrived: int, returned: int) -> float:
+    def batch_done(self, now: float, rows: int, seconds: float, returned: int) -> float:
         self.cost.add(rows, seconds)
         return now
 
 
 class AdaptiveRule:
-    """Never waits for company that cannot come."""
+    """Waits for callers that are about to come back, and for nobody else."""
 
     def __init__(self, config: BatchingConfig) -> None:
         self._config = config
         self.cost = BatchCost()
         self._returning_share = 1.0
-        self._interarrival_s = float("inf")
         self._answered = 0
-        self._answered_at = float("-inf")
         self._window_end = float("-inf")
 
-    def due_at(self, now: float, waiting: int, oldest_at: float, returned: int) -> float:
-        missing = self._config.batch_size - waiting
-        if missing <= 0:
-            return now
-        latest = oldest_at + self._config.max_batch_delay_s
-        if now < self._window_end and returned < self._answered and self._returning_share >= _HABIT:
-            return min(latest, self._window_end)
-        patience_s = _PATIENCE * self.cost.fixed_s()
-        if missing * self._interarrival_s <= patience_s:
-            return min(latest, oldest_at + patience_s)
+    def due_at(self, now: float, waiting: int, oldest_at: float, returned: int, idle: int) -> float:
+        if (
+            now < self._window_end
+            and returned < self._answered
+            and waiting < self._config.batch_size
+            and idle <= 1
+            and self._returning_share >= _HABIT
+        ):
+            return min(self._window_end, oldest_at + self._config.max_batch_delay_s)
         return now
 
-    def batch_done(self, now: float, rows: int, seconds: float, arrived: int, returned: int) -> float:
+    def batch_done(self, now: float, rows: int, seconds: float, returned: int) -> float:
         self.cost.add(rows, seconds)
         if self._answered:
             share = min(1.0, returned / self._answered)
             self._returning_share += _MEMORY * (share - self._returning_share)
-            interarrival_s = (now - self._answered_at) / max(1, arrived)
-            if self._interarrival_s == float("inf"):
-                self._interarrival_s = interarrival_s
-            self._interarrival_s += _MEMORY * (interarrival_s - self._interarrival_s)
         self._answered = rows
-        self._answered_at = now
         self._window_end = now + min(_PATIENCE * self.cost.fixed_s(), self._config.max_batch_delay_s)
         return self._window_end
 
@@ -140,6 +137,7 @@ class BatchCost:
         self.mean_s = 0.0
         self._variance = 0.0
         self._covariance = 0.0
+        self._row_s = 0.0
 
     def add(self, rows: int, seconds: float) -> None:
         """Take in one batch."""
@@ -153,16 +151,17 @@ class BatchCost:
         keep = 1 - weight
         self._variance = keep * (self._variance + weight * more_rows * more_rows)
         self._covariance = keep * (self._covariance + weight * more_rows * more_s)
+        if self._variance >= _TELLING_VARIANCE:
+            self._row_s = max(0.0, self._covariance / self._variance)
 
     def fixed_s(self) -> float:
         """Seconds that a batch costs however few its rows: between 0 and the mean batch time.
 
-        Batches that were all of nearly one size tell nothing of it; a tenth of the batch time is assumed then.
+        Batches of one size tell nothing of it: what others told before holds, and at first it is taken to be all of
+        the cost. If that is wrong, the larger batches that come of waiting tell so; if they do not come, the rule
+        stops waiting.
         """
-        if self._variance < 0.05:
-            return 0.1 * self.mean_s
-        slope = max(0.0, self._covariance / self._variance)
-        return min(self.mean_s, max(0.0, self.mean_s - slope * self.mean_rows))
+        return max(0.0, self.mean_s - self._row_s * self.mean_rows)
 
     def statistics(self) -> BatchingStatistics:
         return BatchingStatistics(self.batches, self.rows, self.mean_rows, self.mean_s, self.fixed_s())

@@ -105,7 +105,6 @@ class Dispatcher:
         self._is_cut_scheduled = False
         self._cut_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
-        self._arrivals_seen = 0
         self._drained: asyncio.Event = asyncio.Event()
         self.abandoned = 0
         """Jobs that ran for callers who had left by then."""
@@ -199,11 +198,7 @@ class Dispatcher:
             seat.worker.kill(f"answered {len(rows)} rows of {len(jobs)}")
             return
         queue = self._queue
-        window_end = self._rule.batch_done(
-            now, len(jobs), reply.seconds, queue.arrivals - self._arrivals_seen, queue.window_arrivals
-        )
-        self._arrivals_seen = queue.arrivals
-        queue.open_window(window_end)
+        queue.open_window(self._rule.batch_done(now, len(jobs), reply.seconds, queue.window_arrivals))
         self._gives_ahead = self._rule.cost.mean_s < _QUICK_BATCH_S
         if seat.batches:
             seat.batches[0].started_at = now
@@ -312,7 +307,7 @@ class Dispatcher:
                 if now - oldest_at > self._queue_timeout_s:
                     self._expire(now)
                     continue
-                due_at = self._rule.due_at(now, queue.depth, oldest_at, queue.window_arrivals)
+                due_at = self._rule.due_at(now, queue.depth, oldest_at, queue.window_arrivals, len(self._idle))
                 if due_at > now:
                     self._cut_later(due_at - now)
                     return

@@ -40,8 +40,6 @@ class JobQueue:
         self._retries: deque[Job] = deque()
         self.depth = 0
         self.depth_bytes = 0
-        self.arrivals = 0
-        """Jobs ever accepted."""
         self.window_end = float("-inf")
         """Until when arrivals are counted in ``window_arrivals``: a batch rule asks how many callers came back soon."""
         self.window_arrivals = 0
@@ -60,7 +58,6 @@ class JobQueue:
         self._waiting.append(job)
         self.depth += 1
         self.depth_bytes += job.size_bytes
-        self.arrivals += 1
         if job.arrived_at <= self.window_end:
             self.window_arrivals += 1
 

@@ -144,9 +144,7 @@ def segment_sizes(message: Message, segment_bytes: int) -> list[int]:
     """
     sizes: list[int] = []
     if type(message) is BatchReply:
-        for reply in message.rows:
-            if type(reply.body) is int:
-                sizes.append(reply.body)
+        sizes = [reply.body for reply in message.rows if type(reply.body) is int]
     elif type(message) is Batch:
         for row in message.rows:
             for _, _, value in row.parameters:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import struct
 import tracemalloc
 
@@ -42,7 +43,7 @@ def test_a_stream_may_come_byte_by_byte_around_any_boundary(size):
     cuts = sorted(cut for cut in boundaries if 0 <= cut <= len(stream))
     reader = FrameReader(MAX_FRAME_BYTES)
     received = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in itertools.pairwise(cuts):
         received += feed(reader, stream[start:end])
     assert [plain(message) for message in received] == [plain(message) for message in sent]
 
