@@ -98,7 +98,7 @@ class Server:
         """Bind every address and begin to load models.
 
         Raises:
-            OSError, ConfigError: an address cannot be bound.
+            OSError, ConfigError: an address cannot be bound, or the key file not be written.
         """
         config = self._config
         access_log = self._logs.access if config.access_log else None
@@ -134,6 +134,8 @@ class Server:
         if metrics_renderer is not None:
             app = metrics_app(metrics_renderer)
             metrics = await self._listen(config.metrics_address, HttpSite(app, responder, config.limits), tls)
+        if self._tokens is not None:  # not before: a server that cannot bind must not touch the file of one that runs
+            self._tokens.publish()
         bound = BoundAddresses(inference, management, metrics)
         logger.info("Inference address: %s, management address: %s, metrics address: %s", *bound)
         self._spawn(self._load_models())
@@ -183,6 +185,8 @@ class Server:
 
     def close(self) -> None:
         """Close the logs and delete what is temporary."""
+        if self._tokens is not None:
+            self._tokens.withdraw()
         logging.getLogger().removeHandler(self._logs.handler)
         self._logs.close()
         shutil.rmtree(self._temp_dir, ignore_errors=True)

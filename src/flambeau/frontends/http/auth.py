@@ -7,6 +7,7 @@ not expire and serves only to renew the others.
 from __future__ import annotations
 
 import hmac
+import logging
 import os
 import re
 import secrets
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from flambeau.errors import Unauthorized
 from flambeau.frontends.http.json import pretty
+
+logger = logging.getLogger(__name__)
 
 _NS = 1_000_000_000
 _KEY_BYTES = 6
@@ -33,24 +36,35 @@ class _ExpiringKey:
 
 
 class Tokens:
-    """The keys of one server. They are made anew at each start, and the key file is where users find them."""
+    """The keys of one server. They are made anew at each start, and the key file is where users find them: from
+    ``publish`` until ``withdraw``."""
 
     def __init__(self, key_file: Path, lifetime_s: float, time_ns: Callable[[], int] = time.time_ns) -> None:
-        """Make the keys and write the file.
+        """Make the keys; nothing is written yet.
 
         Args:
             lifetime_s: for how long the inference and the management key are good, from their making on.
             time_ns: nanoseconds since the epoch.
-
-        Raises:
-            OSError: the file cannot be written.
         """
         self._key_file = key_file
         self._lifetime_ns = int(lifetime_s * _NS)
         self._time_ns = time_ns
         self._api_secret = _new_secret()
         self._keys = {"management": self._new_key(), "inference": self._new_key()}
+
+    def publish(self) -> None:
+        """Write the key file, over that of another server. Raises OSError if it cannot be written."""
         self._write(self._keys)
+
+    def withdraw(self) -> None:
+        """Delete the key file, unless another server has written its own keys there since."""
+        try:
+            if f'"{self._api_secret}"'.encode() in self._key_file.read_bytes():
+                self._key_file.unlink()
+        except FileNotFoundError:
+            pass  # whoever stops a server may clean up after it, as `torchserve --stop` does
+        except OSError as error:
+            logger.warning("the key file %s could not be deleted: %s", self._key_file, error.strerror)
 
     def check_inference(self, authorization: bytes | None) -> None:
         """Let a call for a prediction pass.

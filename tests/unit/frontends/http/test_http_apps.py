@@ -64,7 +64,9 @@ def key_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tokens(key_file: Path) -> Tokens:
-    return Tokens(key_file, 3600)
+    tokens = Tokens(key_file, 3600)
+    tokens.publish()
+    return tokens
 
 
 def bearer(key_file: Path, key: str) -> dict[str, str]:

@@ -35,7 +35,13 @@ def key_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tokens(key_file: Path, clock: WallClock) -> Tokens:
-    return Tokens(key_file, 3600, clock)
+    return published(key_file, clock)
+
+
+def published(key_file: Path, clock: WallClock) -> Tokens:
+    tokens = Tokens(key_file, 3600, clock)
+    tokens.publish()
+    return tokens
 
 
 def bearer(key_file: Path, key: str) -> bytes:
@@ -57,10 +63,34 @@ def test_the_key_file_has_torchserves_format_and_is_private(tokens: Tokens, key_
 def test_each_start_replaces_the_file_and_its_keys(tokens: Tokens, key_file: Path, clock: WallClock):
     key_file.chmod(0o644)
     before = key_file.read_bytes()
-    Tokens(key_file, 3600, clock)
+    published(key_file, clock)
     assert key_file.read_bytes() != before
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
     assert [path.name for path in key_file.parent.iterdir()] == ["key_file.json"]
+
+
+def test_the_file_goes_with_its_server(tokens: Tokens, key_file: Path):
+    tokens.withdraw()
+    assert not key_file.exists()
+    tokens.withdraw()
+
+
+def test_the_file_of_a_later_server_stays(tokens: Tokens, key_file: Path, clock: WallClock):
+    published(key_file, clock)
+    tokens.withdraw()
+    assert key_file.exists()
+
+
+def test_making_keys_leaves_the_file_of_a_running_server_alone(tokens: Tokens, key_file: Path, clock: WallClock):
+    before = key_file.read_bytes()
+    Tokens(key_file, 3600, clock).withdraw()
+    assert key_file.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_deleted_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "keys").mkdir()
+    Tokens(tmp_path / "keys", 3600).withdraw()
+    assert "could not be deleted: Is a directory" in caplog.text
 
 
 def test_each_key_opens_its_own_door_only(tokens: Tokens, key_file: Path):
@@ -139,7 +169,7 @@ def test_a_key_whose_file_cannot_be_written_stays_good(tmp_path: Path, clock: Wa
     folder = tmp_path / "keys"
     folder.mkdir()
     key_file = folder / "key_file.json"
-    tokens = Tokens(key_file, 3600, clock)
+    tokens = published(key_file, clock)
     inference, api = bearer(key_file, "inference"), bearer(key_file, "API")
     folder.rename(tmp_path / "gone")
     with pytest.raises(FileNotFoundError):

@@ -259,6 +259,7 @@ def test_who_has_no_token_learns_nothing_of_the_models(tmp_path):
 
 def test_the_token_is_checked_for_every_request_of_a_connection(tmp_path):
     tokens = Tokens(tmp_path / "keys.json", 60.0)
+    tokens.publish()
     key = tokens._keys["inference"].secret
     allowed = post("/predictions/echo", b"1", f"Authorization: Bearer {key}")
     replies = InferencePort(echo_model(), tokens=tokens).send(allowed, allowed, post("/predictions/echo"))
