@@ -17,8 +17,8 @@ from flambeau.logs.text import STAMP_CHARS
 
 MAX_PENDING_CHARS = 8 * 2**20
 """Text that may wait for the disk. It bounds memory when the disk hangs, and is over a second of the fastest server."""
-CHUNK_LINES = 256
-"""Lines that are made into text at a time: about 0.2 ms, in which the thread that does it holds the interpreter."""
+CHUNK_LINES = 1024
+"""Lines that are joined at a time: about 0.1 ms, in which the thread that does it holds the interpreter."""
 
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class LineLog:
         self._echo = echo
         self._echo_label = echo_label
         self._max_pending_chars = max_pending_chars
-        self._pending: list[object] = []
+        self._pending: list[str] = []
         # Only writers of lines change the first, only flush() the second: neither needs a lock.
         self._taken_in_chars = 0
         self._passed_on_chars = 0
@@ -72,17 +72,9 @@ class LineLog:
 
     def write(self, line: str) -> None:
         """Take a line, without its line end. Never blocks and never raises."""
-        self.write_later(line, len(line))
-
-    def write_later(self, entry: object, chars: int) -> None:
-        """Take something whose ``str()`` will be the line, asked for in the thread that flushes.
-
-        Args:
-            chars: about how much memory it holds.
-        """
         if self._taken_in_chars - self._passed_on_chars < self._max_pending_chars:
-            self._taken_in_chars += chars
-            self._pending.append(entry)
+            self._taken_in_chars += len(line)
+            self._pending.append(line)
         else:
             self._dropped += 1
 
@@ -104,8 +96,7 @@ class LineLog:
             self._passed_on_chars = taken_in_chars
             self._report_dropped()
 
-    def _put(self, entries: Sequence[object]) -> None:
-        lines = [*map(str, entries)]
+    def _put(self, lines: Sequence[str]) -> None:
         text = "\n".join(lines) + "\n"
         try:
             self._file.write(text.encode("utf-8", "backslashreplace"))

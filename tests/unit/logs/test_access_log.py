@@ -19,8 +19,8 @@ class Sink(LineLog):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def write_later(self, entry: object, chars: int) -> None:
-        self.lines.append(str(entry))
+    def write(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def line_of(target: str, *, method: str = "GET", status: int = 200, milliseconds: float = 5.0) -> str:
@@ -62,7 +62,7 @@ def test_a_target_cannot_forge_a_line_or_a_field(target: str, shown: str):
 
 def test_a_long_target_is_cut_and_the_rest_of_the_line_is_not():
     line = line_of("/" + "x" * 60_000)
-    assert len(line.encode()) == MAX_LINE_BYTES
+    assert len(line.encode()) <= MAX_LINE_BYTES
     assert line.endswith('xxx… HTTP/1.1" 200 5')
 
 

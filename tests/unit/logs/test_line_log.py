@@ -52,21 +52,6 @@ def test_text_that_is_no_unicode_is_escaped(tmp_path: Path):
     assert lines_of(log.path) == [r"größer \udcff"]
 
 
-def test_entries_become_text_only_when_flushed(tmp_path: Path):
-    class Entry:
-        text = "early"
-
-        def __str__(self) -> str:
-            return self.text
-
-    log = LineLog(tmp_path / "a.log")
-    entry = Entry()
-    log.write_later(entry, chars=10)
-    entry.text = "late"
-    log.close()
-    assert lines_of(log.path) == ["late"]
-
-
 def test_lines_of_several_threads_are_all_written_once(tmp_path: Path):
     log = LineLog(tmp_path / "a.log")
     start = threading.Barrier(5)

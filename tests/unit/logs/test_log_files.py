@@ -112,18 +112,17 @@ def test_a_folder_that_cannot_be_made_is_refused_and_leaves_no_thread(tmp_path: 
 
 
 def test_a_line_that_fails_does_not_end_the_thread(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    class Bad:
-        def __str__(self) -> str:
+    class Bad(LineLog):
+        def flush(self, pause_s: float = 0.0) -> None:
             raise RuntimeError("no text")
 
     echo = Signal()
-    log = LineLog(tmp_path / "a.log")
+    log = Bad(tmp_path / "a.log")
     good = LineLog(tmp_path / "b.log", echo=echo)
-    log.write_later(Bad(), chars=1)
     good.write("still written")
     writer = LogWriter([log, good], interval_s=0.001)
     assert echo.written.wait(timeout=10)
     writer.close()
     assert "no text" in capsys.readouterr().err
-    log.close()
+    log._file.close()
     good.close()

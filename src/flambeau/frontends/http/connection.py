@@ -46,7 +46,6 @@ class Exchange:
         "body",
         "connection",
         "headers",
-        "http_version",
         "keep_alive",
         "method",
         "noted",
@@ -57,7 +56,6 @@ class Exchange:
     )
 
     method: bytes
-    http_version: str
     keep_alive: bool
     arrived_at: float
     """Monotonic seconds at which the last byte of the request came."""
@@ -135,6 +133,8 @@ class HttpConnection(asyncio.Protocol):
         self._began_at = 0.0
         """When the first byte of the request being received came; 0: none is."""
         self.peer: tuple[str, int] | None = None
+        self.peer_text = "unix"
+        """For the access log."""
         self.is_tls = False
 
     # --- asyncio -------------------------------------------------------------------------------------------------
@@ -143,7 +143,9 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         peer = transport.get_extra_info("peername")
-        self.peer = (peer[0], peer[1]) if isinstance(peer, tuple) else None
+        if isinstance(peer, tuple):
+            self.peer = (peer[0], peer[1])
+            self.peer_text = f"{peer[0]}:{peer[1]}"
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         problem = self._site.connected(self)
         if problem is not None:
@@ -208,20 +210,18 @@ class HttpConnection(asyncio.Protocol):
         loading = self._loading
         if loading is None or self._body is not None:
             return  # a trailer
-        headers = loading.headers
-        headers.append((name, value))
+        loading.headers.append((name, value))
         key = name.lower()
         if key in _NOTED:
             loading.noted[key] = value
-        if len(headers) > self._limits.max_headers:
-            self._refuse_header()
-            raise _Refused
 
     def on_headers_complete(self) -> None:
         loading = self._loading
         if loading is None or self._is_closing:
             raise _Refused
-        if self._header_bytes > self._limits.max_header_bytes and self._is_header_too_large(loading):
+        limits = self._limits
+        is_large = self._header_bytes > limits.max_header_bytes and self._is_header_too_large(loading)
+        if is_large or len(loading.headers) > limits.max_headers:
             self._refuse_header()
             raise _Refused
         noted = loading.noted
@@ -267,7 +267,6 @@ class HttpConnection(asyncio.Protocol):
     def _begin(self, exchange: Exchange) -> None:
         parser = self._parser
         exchange.method = parser.get_method()
-        exchange.http_version = parser.get_http_version()
         exchange.keep_alive = parser.should_keep_alive()
         exchange.arrived_at = self.active_at
         self._loading = self._body = None
@@ -282,6 +281,12 @@ class HttpConnection(asyncio.Protocol):
         if not exchange.keep_alive:
             self._is_closing = True
         self._site.handle(exchange)
+
+    @property
+    def http_version(self) -> str:
+        """Of the request that the site is being handed."""
+        version: str = self._parser.get_http_version()
+        return version
 
     def finish(self, exchange: Exchange, buffers: Sequence[Payload]) -> None:
         """Write a response, in its turn."""
@@ -351,7 +356,6 @@ class HttpConnection(asyncio.Protocol):
         self._wants_direct = 0
         self._began_at = 0.0
         exchange.method = self._parser.get_method() if exchange.target else b"-"  # - where none has been understood
-        exchange.http_version = "1.1"
         exchange.keep_alive = False
         exchange.arrived_at = self.active_at
         if self._current is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 from flambeau.api import Inference, ServedModel, Ticket
 from flambeau.errors import HandlerFailed, NoWorker, ServingError
@@ -104,12 +105,11 @@ class Predictions:
         if self._tokens is not None:
             self._tokens.check_inference(exchange.noted.get(b"authorization"))
         noted = exchange.noted
-        content_type = noted.get(b"content-type")
+        media_type = _raw_media_type(noted.get(b"content-type"))
         fields: Sequence[tuple[str, str, Payload]]
-        if target.query or (content_type is not None and content_type.lower().startswith(_FORMS)):
-            fields = parameters(content_type, bytes(exchange.body), target.query)
+        if media_type is None or target.query:
+            fields = parameters(noted.get(b"content-type"), bytes(exchange.body), target.query)
         else:
-            media_type = "" if content_type is None else content_type.partition(b";")[0].strip().decode("latin-1")
             fields = (("body", media_type, exchange.body),)
         headers = exchange.headers
         if b"content-length" not in noted and exchange.body:
@@ -126,6 +126,16 @@ class Predictions:
                 raise NoWorker(*target.model.ref) from None
             raise
         exchange.on_abandon = prediction.ticket.abandon
+
+
+@lru_cache(maxsize=256)
+def _raw_media_type(content_type: bytes | None) -> str | None:
+    """The media type of a body that is passed on as it is; None for forms, which are taken apart."""
+    if content_type is None:
+        return ""
+    if content_type.lower().startswith(_FORMS):
+        return None
+    return content_type.partition(b";")[0].strip().decode("latin-1")
 
 
 class _Prediction:

@@ -125,10 +125,10 @@ class Responder:
         self.respond(exchange, error_status(error), error_body(error), headers)
 
     def _log(self, exchange: Exchange, status: int, now: float) -> None:
-        access_log, peer = self._access_log, exchange.connection.peer
+        access_log = self._access_log
         if access_log is not None:
             access_log.record(
-                f"{peer[0]}:{peer[1]}" if peer else "unix",
+                exchange.connection.peer_text,
                 exchange.method.decode("latin-1"),
                 exchange.target.decode("latin-1"),
                 status,

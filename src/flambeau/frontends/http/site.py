@@ -51,7 +51,7 @@ class HttpSite:
     def handle(self, exchange: Exchange) -> None:
         self._identify(exchange)
         if self._predictions is None or not self._predictions.handle(exchange):
-            call = self._loop.create_task(self._call(exchange))
+            call = self._loop.create_task(self._call(exchange, exchange.connection.http_version))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
             if exchange.response is None:
@@ -104,13 +104,13 @@ class HttpSite:
         sent_id = exchange.noted.get(b"x-request-id")
         exchange.request_id = self._request_ids.new() if sent_id is None else self._request_ids.accept(sent_id)
 
-    async def _call(self, exchange: Exchange) -> None:
+    async def _call(self, exchange: Exchange, http_version: str) -> None:
         try:
             status, headers, body = await asgi.call(
                 self._app,
                 method=exchange.method.decode("latin-1"),
                 target=exchange.target,
-                http_version=exchange.http_version,
+                http_version=http_version,
                 headers=exchange.headers,
                 body=bytes(exchange.body),
                 client=exchange.connection.peer,

@@ -12,7 +12,7 @@ LARGE = 64 * 1024
 
 
 def seen(site):
-    return [(e.method, e.target, e.http_version, e.keep_alive, e.headers, bytes(e.body)) for e in site.exchanges]
+    return [(e.method, e.target, e.keep_alive, e.headers, bytes(e.body)) for e in site.exchanges]
 
 
 def send_in_pieces(data, cuts, **site_options):
