@@ -28,6 +28,9 @@ _NOTED = frozenset((b"content-type", b"content-length", b"expect", b"upgrade", b
 _DIRECT_BODY_BYTES = 64 * 1024
 """From here a body is received straight into its own buffer; below, the switch costs more than the copies."""
 
+_DIRECT_BODY_SHARE = 8
+"""The buffer is at most so many times what has come of the body, so that announcing bodies takes no memory."""
+
 _WRITE_BUFFER_BYTES = 1024 * 1024
 """What may wait for a client to read it before the client's own requests are no longer read."""
 
@@ -397,9 +400,9 @@ class HttpConnection(asyncio.Protocol):
     def _receive_direct(self) -> None:
         """Let the rest of a large body go straight into its buffer."""
         expected, begun = self._wants_direct, self._body
-        self._wants_direct = 0
-        if self._loading is None or begun is None:
+        if self._loading is None or begun is None or len(begun) * _DIRECT_BODY_SHARE < expected:
             return
+        self._wants_direct = 0
         buffer = bytearray(expected)
         buffer[: len(begun)] = begun
         self._transport.pause_reading()

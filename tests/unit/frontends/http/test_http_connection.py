@@ -1,5 +1,6 @@
 import gc
 import time
+import tracemalloc
 import weakref
 
 import pytest
@@ -126,6 +127,22 @@ def test_a_body_in_many_tiny_chunks_takes_no_more_memory_than_its_bytes():
     assert max(len(part) for part in held if isinstance(part, (list, tuple, dict))) < 100
     transport.receive(b"0\r\n\r\n")
     assert site.exchanges[0].body == b"ab" * 100_000
+
+
+def test_to_announce_a_large_body_takes_no_memory_in_advance():
+    site = FakeSite(limits=Limits(max_request_bytes=6_000_000))
+    _, transport = connect(site)
+    data = post("/", b"x" * 6_000_000)
+    tracemalloc.start()
+    try:
+        transport.receive(data[:1000])
+        transport.receive(data[1000:60_000])
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
+    transport.receive(data[60_000:1_000_000])
+    transport.receive(data[1_000_000:])
+    assert len(site.exchanges[0].body) == 6_000_000
 
 
 # --- answering -------------------------------------------------------------------------------------------------------
