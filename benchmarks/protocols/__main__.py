@@ -7,7 +7,6 @@ process.
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.protocols.bases import BASES
-from benchmarks.protocols.path import prediction_path
+from benchmarks.protocols.path import end_on_failure, prediction_path, quiet_collector
 from flambeau.cli.ready_file import ReadyFile
 from flambeau.config.server import Address
 from flambeau.listeners import Listener
@@ -23,12 +22,12 @@ from flambeau.listeners import Listener
 
 async def serve(base: str, ready_file: ReadyFile, model: Path | None) -> None:
     stopping = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(end_on_failure)
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
     async with prediction_path(Path.cwd(), model) as path:
         listener = await Listener.bind(Address("http", "127.0.0.1"), BASES[base](path), None)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)  # as the server does
+        quiet_collector()
         ready_file.write({"address": str(listener.address)})
         await stopping.wait()
         listener.close()

@@ -46,7 +46,7 @@ class BypassProtocol(HttpToolsProtocol):
         self, predictions: Predictions, request_ids: RequestIds, config: Config, server_state: ServerState
     ) -> None:
         super().__init__(config, server_state, {})
-        self.peer: tuple[str, int] | None = None
+        self.peer_text = "unix"
         self._predictions = predictions
         self._request_ids = request_ids
         self._noted: dict[bytes, bytes] = {}
@@ -61,7 +61,8 @@ class BypassProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self.peer = self.client
+        if self.client is not None:
+            self.peer_text = f"{self.client[0]}:{self.client[1]}"
 
     def connection_lost(self, exc: Exception | None) -> None:
         running, self._running = self._running, None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.protocols.instant import InstantInference
 from flambeau.api import Inference
@@ -87,3 +90,16 @@ async def _flush(recorder: Recorder) -> None:
     while True:
         await asyncio.sleep(FLUSH_S)
         recorder.flush(time.time())
+
+
+def end_on_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """For ``set_exception_handler``: figures of a base whose call-backs fail are worth nothing, so end the process."""
+    loop.default_exception_handler(context)
+    os._exit(1)
+
+
+def quiet_collector() -> None:
+    """Have the garbage collector look as seldom as the server has it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

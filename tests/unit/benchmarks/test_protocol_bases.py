@@ -44,9 +44,11 @@ def noting_the_end(connect: Connect, ended: asyncio.Event) -> Connect:
 
 
 def converse(base: str, folder: Path, *, sent: bytes, replies: int) -> list[tuple[int, bytes]]:
-    """Send bytes over one connection to one base, and read so many responses."""
+    """Send bytes over one connection to one base, and read so many responses. No call-back may fail meanwhile."""
+    failures: list[dict[str, object]] = []
 
     async def run() -> list[tuple[int, bytes]]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
         async with prediction_path(folder) as path:
             ended = asyncio.Event()
             connect = noting_the_end(BASES[base](path), ended)
@@ -61,7 +63,9 @@ def converse(base: str, folder: Path, *, sent: bytes, replies: int) -> list[tupl
                 listener.close()
                 await ended.wait()
 
-    return asyncio.run(asyncio.wait_for(run(), TIMEOUT_S))
+    received = asyncio.run(asyncio.wait_for(run(), TIMEOUT_S))
+    assert failures == []
+    return received
 
 
 @pytest.mark.parametrize("size", [0, 64, 100_000])
