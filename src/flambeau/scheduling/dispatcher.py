@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from flambeau.api import Caller
+from flambeau.clock import Clock, SystemClock
 from flambeau.config.model import ModelConfig
 from flambeau.errors import (
     HandlerFailed,
@@ -88,16 +88,25 @@ class _Seat:
 class Dispatcher:
     """Takes requests for one model version and sees that each is answered once."""
 
-    def __init__(self, ref: ModelRef, config: ModelConfig, on_batch: Callable[[BatchReply, float], None]) -> None:
+    def __init__(
+        self,
+        ref: ModelRef,
+        config: ModelConfig,
+        on_batch: Callable[[BatchReply, float], None],
+        clock: Clock | None = None,
+    ) -> None:
         """
         Args:
             on_batch: told of every batch that came back, for the metrics in it, and of the seconds that it took in all.
         """
         self.ref = ref
         self._loop = asyncio.get_running_loop()
-        self._time = time.monotonic  # the loop's own clock may be cached and coarse
+        self._time = (clock or SystemClock()).monotonic  # the loop's own clock may be cached and coarse
         self._on_batch = on_batch
         self._queue = JobQueue(ref.name, config.queue_jobs, config.queue_bytes)
+        self._batching = config.batching
+        self._rule = rule_for(config.batching)
+        self._gives_ahead = False
         self._seats: dict[int, _Seat] = {}
         self._idle: list[_Seat] = []
         self._next_batch_id = 0
@@ -177,7 +186,7 @@ class Dispatcher:
                     again.append(job)
                 else:
                     settle(job, error)
-            self._queue.retry(again)
+            self._queue.retry(again, self._time())
         self._schedule_cut()
         self._note_drained()
 
@@ -224,9 +233,11 @@ class Dispatcher:
         self._schedule_cut()
 
     def _configure(self, config: ModelConfig) -> None:
+        if config.batching != self._batching:
+            self._batching = config.batching
+            self._rule = rule_for(config.batching)
+            self._gives_ahead = False
         self._batch_size = config.batching.batch_size
-        self._rule = rule_for(config.batching)
-        self._gives_ahead = False
         self._response_timeout_s = config.response_timeout_s
         self._retries_deaths = config.retry_on_worker_death
         self._takes_only_idle = config.use_job_ticket
@@ -250,6 +261,7 @@ class Dispatcher:
         self._refusal = self._refusal or ShuttingDown
         if self._is_empty():
             return True
+        self._schedule_cut()
         self._drained.clear()
         try:
             await asyncio.wait_for(self._drained.wait(), timeout_s)
@@ -304,11 +316,11 @@ class Dispatcher:
                 oldest_at = queue.oldest_arrival()
                 if oldest_at is None:
                     return
-                if now - oldest_at > self._queue_timeout_s:
+                if oldest_at < now - self._queue_timeout_s:
                     self._expire(now)
                     continue
                 due_at = self._rule.due_at(now, queue.depth, oldest_at, queue.window_arrivals, len(self._idle))
-                if due_at > now:
+                if due_at > now and self._refusal is None:  # else nobody can come
                     self._cut_later(due_at - now)
                     return
             jobs = queue.take(self._batch_size, now)

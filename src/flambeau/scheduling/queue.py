@@ -67,17 +67,21 @@ class JobQueue:
         self.window_arrivals = 0
 
     def put_back(self, jobs: Iterable[Job]) -> None:
-        """Return jobs of a batch that was never run to the front, in their order. Limits do not apply: they were in."""
+        """Return jobs of a batch that was not finished to the front, in their order. Limits do not apply: they were in.
+
+        A job that was to run alone will again.
+        """
         for job in reversed(list(jobs)):
             if job.state is JobState.CUT:
                 self._readmit(job)
-                self._waiting.appendleft(job)
+                (self._retries if job.attempts else self._waiting).appendleft(job)
 
-    def retry(self, jobs: Iterable[Job]) -> None:
+    def retry(self, jobs: Iterable[Job], now: float) -> None:
         """Queue jobs whose worker died to be run again, each alone, before all others."""
         for job in jobs:
             if job.state is JobState.CUT:
                 self._readmit(job)
+                job.cut_at = now  # from here on it waits: see expire
                 self._retries.append(job)
 
     def _readmit(self, job: Job) -> None:
@@ -89,8 +93,9 @@ class JobQueue:
         """A waiting job's caller has left."""
         self.depth -= 1
         self.depth_bytes -= job.size_bytes
+        job.request.parameters = ()  # its body may be large, and what is not counted must not be held
         held = len(self._waiting) + len(self._retries)
-        if held > 2 * self.depth + 64:  # many left at once: free what their requests hold
+        if held > 2 * self.depth + 64:
             self._waiting = deque(job for job in self._waiting if job.state is JobState.WAITING)
             self._retries = deque(job for job in self._retries if job.state is JobState.WAITING)
 
@@ -125,18 +130,21 @@ class JobQueue:
             jobs.append(job)
 
     def expire(self, arrived_before: float) -> list[Job]:
-        """Take out the jobs that arrived before a time. Retried jobs do not expire: they have been in a worker."""
+        """Take out the jobs that arrived, or came back to be run again, before a time."""
+        return self._expire_from(self._retries, arrived_before) + self._expire_from(self._waiting, arrived_before)
+
+    def _expire_from(self, source: deque[Job], before: float) -> list[Job]:
         jobs: list[Job] = []
-        while self._waiting:
-            job = self._waiting[0]
+        while source:
+            job = source[0]
             if job.state is JobState.WAITING:
-                if job.arrived_at >= arrived_before:
+                if (job.cut_at if job.attempts else job.arrived_at) >= before:
                     break
                 self.depth -= 1
                 self.depth_bytes -= job.size_bytes
                 job.state = JobState.CUT
                 jobs.append(job)
-            self._waiting.popleft()
+            source.popleft()
         return jobs
 
     def clear(self) -> list[Job]:
