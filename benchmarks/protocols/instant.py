@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import NamedTuple
 
 from flambeau.api import Caller
 from flambeau.errors import ModelNotFound
 from flambeau.request import InferenceReply, InferenceRequest, ModelRef
 
 
-class InstantTicket(NamedTuple):
-    """See ``api.Ticket``."""
+class InstantTicket:
+    """See ``api.Ticket``. Does not know its caller, who knows it: a request must leave no cycle to be collected."""
 
-    arrived_at: float
-    cut_at: float
-    abandon: Callable[[], None]
+    __slots__ = ("arrived_at", "cut_at", "is_abandoned")
+
+    def __init__(self, arrived_at: float) -> None:
+        self.arrived_at = self.cut_at = arrived_at
+        self.is_abandoned = False
+
+    def abandon(self) -> None:
+        self.is_abandoned = True
 
 
 class InstantEcho:
@@ -27,9 +30,14 @@ class InstantEcho:
         self._loop = asyncio.get_running_loop()
 
     def submit(self, request: InferenceRequest, caller: Caller, arrived_at: float) -> InstantTicket:
-        _, _, value = request.parameters[0]
-        answer = self._loop.call_soon(caller.answer, InferenceReply(value))
-        return InstantTicket(arrived_at, arrived_at, answer.cancel)
+        ticket = InstantTicket(arrived_at)
+        self._loop.call_soon(self._answer, request, caller, ticket)
+        return ticket
+
+    def _answer(self, request: InferenceRequest, caller: Caller, ticket: InstantTicket) -> None:
+        if not ticket.is_abandoned:
+            _, _, value = request.parameters[0]
+            caller.answer(InferenceReply(value))
 
 
 class InstantInference:
