@@ -16,6 +16,7 @@ from flambeau.config.server import ServerConfig
 from flambeau.errors import InvalidModel
 from flambeau.request import InferenceRequest, ModelRef
 from flambeau.wire.messages import Load
+from flambeau.workers.allocator import allocator_environment
 from flambeau.workers.devices import thread_environment
 from flambeau.workers.exits import OomCounter
 from flambeau.workers.placement import Assignment
@@ -65,15 +66,21 @@ def launch_for(
         environment=_environment(os.environ, server, assignment),
         load=load,
         startup_timeout_s=config.startup_timeout_s,
-        max_frame_bytes=server.limits.max_response_bytes * config.batching.batch_size + _FRAME_OVERHEAD_BYTES,
+        max_frame_bytes=max_frame_bytes(config, server),
         oom_counter=oom_counter,
     )
+
+
+def max_frame_bytes(config: ModelConfig, server: ServerConfig) -> int:
+    """The largest frame that a worker of this model has reason to send: a whole batch of the largest answers."""
+    return server.limits.max_response_bytes * config.batching.batch_size + _FRAME_OVERHEAD_BYTES
 
 
 def _environment(inherited: Mapping[str, str], server: ServerConfig, assignment: Assignment) -> dict[str, str]:
     hidden = re.compile(server.blacklist_env_vars) if server.blacklist_env_vars else None
     environment = {name: value for name, value in inherited.items() if hidden is None or not hidden.fullmatch(name)}
     environment.update(thread_environment(assignment.threads))
+    environment.update(allocator_environment(environment))
     environment["TS_DECODE_INPUT_REQUEST"] = str(server.decode_input_request).lower()
     environment["TS_IPEX_ENABLE"] = str(server.ipex_enable).lower()
     environment["TS_IPEX_GPU_ENABLE"] = str(server.ipex_gpu_enable).lower()

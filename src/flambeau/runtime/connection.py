@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 
+from flambeau.errors import ProtocolError
 from flambeau.request import Payload
+from flambeau.wire.arena import Arena
 from flambeau.wire.codec import (
     PREFIX_BYTES,
     attach_segments,
@@ -26,8 +28,13 @@ MAX_BUFFERS_PER_SEND = 512
 class Connection:
     """A worker's end of its socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, arena: Arena | None = None) -> None:
+        """
+        Args:
+            arena: memory shared with the server; None: all values go through the socket.
+        """
         self._socket = sock
+        self._arena = arena
         self._buffer = bytearray(RECEIVE_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._start = 0
@@ -60,6 +67,8 @@ class Connection:
         if not prefix.segment_bytes:
             return message
         segments: list[Payload] = []
+        if prefix.place:
+            return self._attach_shared(message, prefix.place, prefix.segment_bytes)
         for segment_size in segment_sizes(message, prefix.segment_bytes):
             segment = self._take(segment_size)
             if segment is None:
@@ -67,12 +76,24 @@ class Connection:
             segments.append(segment)
         return attach_segments(message, segments)
 
+    def _attach_shared(self, message: Message, place: int, segment_bytes: int) -> Message:
+        """Copy segments out of shared memory, each into the ``bytearray`` that the handler is given."""
+        if self._arena is None:
+            raise ProtocolError("segments in shared memory, where none is shared")
+        shared = self._arena.look(place, segment_bytes)
+        segments: list[Payload] = []
+        start = 0
+        for size in segment_sizes(message, segment_bytes):
+            segments.append(bytearray(shared[start : start + size]))
+            start += size
+        return attach_segments(message, segments)
+
     def send(self, message: Message) -> None:
         """
         Raises:
             OSError: the server has closed its end.
         """
-        buffers = encode(message)
+        buffers = encode(message, self._arena)
         if len(buffers) == 1:
             self._socket.sendall(buffers[0])
             return

@@ -19,6 +19,7 @@ from flambeau.runtime.lifeline import Lifeline
 from flambeau.runtime.loader import load_handler
 from flambeau.runtime.placement import limit_library_threads, limit_torch_threads, pin_to_cores
 from flambeau.runtime.service import LoadedHandler
+from flambeau.wire.arena import Arena
 from flambeau.wire.messages import Batch, BatchReply, Hello, Load, Loaded, Place
 
 logger = logging.getLogger(__name__)
@@ -35,14 +36,17 @@ class WarmUpFailed(FlambeauError):
     """A warm-up row got no answer; the handler's own error stands above in the log."""
 
 
-def serve(sock: socket.socket) -> int:
+def serve(sock: socket.socket, arena: Arena | None = None) -> int:
     """Speak the wire protocol until the server closes its end.
+
+    Args:
+        arena: memory shared with the server, if any.
 
     Returns:
         The process's exit code, one of ``EXIT_…``. ``SystemExit`` of a handler comes through.
     """
-    connection = Connection(sock)
-    connection.send(Hello(os.getpid()))
+    connection = Connection(sock, arena)
+    connection.send(Hello(os.getpid(), shares_memory=arena is not None))
     lifeline = Lifeline(sock)
     lifeline.start()
     try:

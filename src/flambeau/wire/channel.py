@@ -9,6 +9,7 @@ from typing import cast
 
 from flambeau.errors import ProtocolError
 from flambeau.wire import codec
+from flambeau.wire.arena import Arena
 from flambeau.wire.frames import FrameReader
 from flambeau.wire.messages import Message
 
@@ -39,11 +40,19 @@ class WorkerChannel(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        buffers = codec.encode(message)
+        buffers = codec.encode(message, self._reader.arena)
         if len(buffers) == 1:
             transport.write(buffers[0])
         else:
             transport.writelines(buffers)
+
+    def share(self, arena: Arena) -> None:
+        """Exchange large values through this memory from now on. It is closed with the channel."""
+        self._reader.arena = arena
+
+    def allow_frames(self, max_frame_bytes: int) -> None:
+        """Take frames of this size from now on, too. The limit never sinks: an answer may be on its way."""
+        self._reader.max_frame_bytes = max(self._reader.max_frame_bytes, max_frame_bytes)
 
     def close(self) -> None:
         """Close this end; the worker sees the end of its stream and stops."""
@@ -69,4 +78,7 @@ class WorkerChannel(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        arena, self._reader.arena = self._reader.arena, None
+        if arena is not None:
+            arena.close()
         self._on_lost()

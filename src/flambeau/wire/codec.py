@@ -2,7 +2,9 @@
 
 A frame is a prefix of 16 bytes, little-endian, then the envelope, then the segments::
 
-    u8 message type | u8 0 | u16 0 | u32 envelope bytes | u64 segment bytes | envelope (MessagePack) | segments
+    u8 message type | u8 place | u16 0 | u32 envelope bytes | u64 segment bytes | envelope (MessagePack) | segments
+
+Place 0: the segments follow on the stream. 1 and 2: they lie in that slot of shared memory (see ``arena``).
 
 Values of ``SEGMENT_MIN_BYTES`` and more do not go through MessagePack: the envelope holds their length in place of the
 value and their bytes follow it, in the order in which the envelope names them. So a large body is never copied on the
@@ -19,6 +21,7 @@ import msgspec
 
 from flambeau.errors import ProtocolError
 from flambeau.request import InferenceReply, InferenceRequest, Payload
+from flambeau.wire.arena import SLOTS, Arena
 from flambeau.wire.messages import (
     Batch,
     BatchReply,
@@ -49,8 +52,11 @@ _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode(message: Message) -> list[Payload]:
+def encode(message: Message, arena: Arena | None = None) -> list[Payload]:
     """The frame of a message, as the buffers to be written one after the other.
+
+    Args:
+        arena: where segments go if they fit, instead of among the buffers.
 
     The first buffer is prefix and envelope; each further one is a segment, not copied: it must not change until it is
     written.
@@ -71,8 +77,12 @@ def encode(message: Message) -> list[Payload]:
             message = BatchReply(message.batch_id, rows, message.seconds, message.metrics)
     envelope = bytearray(PREFIX_BYTES)
     _encoder.encode_into(message, envelope, PREFIX_BYTES)
-    size = sum(map(len, segments)) if segments else 0
-    PREFIX.pack_into(envelope, 0, _TYPES[type(message)], 0, 0, len(envelope) - PREFIX_BYTES, size)
+    size = place = 0
+    if segments:
+        size = sum(map(len, segments))
+        if arena is not None and (place := arena.put(segments, size)):
+            segments = []
+    PREFIX.pack_into(envelope, 0, _TYPES[type(message)], place, 0, len(envelope) - PREFIX_BYTES, size)
     return [envelope, *segments]
 
 
@@ -101,12 +111,14 @@ class FramePrefix(msgspec.Struct, frozen=True, gc=False):
     """What the first 16 bytes of a frame say."""
 
     type: int
+    place: int
     envelope_bytes: int
     segment_bytes: int
 
     @property
     def frame_bytes(self) -> int:
-        return PREFIX_BYTES + self.envelope_bytes + self.segment_bytes
+        """On the stream."""
+        return PREFIX_BYTES + self.envelope_bytes + (0 if self.place else self.segment_bytes)
 
 
 def decode_prefix(data: Payload, max_frame_bytes: int, offset: int = 0) -> FramePrefix:
@@ -115,12 +127,12 @@ def decode_prefix(data: Payload, max_frame_bytes: int, offset: int = 0) -> Frame
     Raises:
         ProtocolError: no such message type, or a frame beyond ``max_frame_bytes``; checked before memory is taken.
     """
-    kind, zero, zeros, envelope_bytes, segment_bytes = PREFIX.unpack_from(data, offset)
-    if kind not in _DECODERS or zero or zeros:
+    kind, place, zeros, envelope_bytes, segment_bytes = PREFIX.unpack_from(data, offset)
+    if kind not in _DECODERS or place > SLOTS or zeros:
         raise ProtocolError(f"not a frame: message type {kind}")
     if envelope_bytes + segment_bytes > max_frame_bytes:
         raise ProtocolError(f"frame of {envelope_bytes + segment_bytes} bytes is over the limit of {max_frame_bytes}")
-    return FramePrefix(kind, envelope_bytes, segment_bytes)
+    return FramePrefix(kind, place, envelope_bytes, segment_bytes)
 
 
 def decode_envelope(kind: int, envelope: Payload) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flambeau.errors import ProtocolError
 from flambeau.request import Payload
 from flambeau.wire import codec
+from flambeau.wire.arena import Arena
 from flambeau.wire.messages import Message
 
 _BUFFER_BYTES = 256 * 1024
@@ -18,7 +19,10 @@ class FrameReader:
     """
 
     def __init__(self, max_frame_bytes: int) -> None:
-        self._max_frame_bytes = max_frame_bytes
+        self.max_frame_bytes = max_frame_bytes
+        """A larger frame is refused; may be changed at any time."""
+        self.arena: Arena | None = None
+        """Where the other end may have put segments; None: nowhere."""
         self._small = bytearray(_BUFFER_BYTES)
         self._small_view = memoryview(self._small)
         self._start = 0
@@ -46,11 +50,11 @@ class FrameReader:
             if self._large_end < len(self._large):
                 return []
             frame, self._large = self._large, None
-            return [self._decode(frame, 0, codec.decode_prefix(frame, self._max_frame_bytes))]
+            return [self._decode(frame, 0, codec.decode_prefix(frame, self.max_frame_bytes))]
         self._end += count
         messages: list[Message] = []
         while self._end - self._start >= codec.PREFIX_BYTES:
-            prefix = codec.decode_prefix(self._small, self._max_frame_bytes, self._start)
+            prefix = codec.decode_prefix(self._small, self.max_frame_bytes, self._start)
             if self._end - self._start < prefix.frame_bytes:
                 self._make_room(prefix.frame_bytes)
                 return messages
@@ -82,6 +86,8 @@ class FrameReader:
         if not prefix.segment_bytes:
             codec.segment_sizes(message, 0)
             return message
+        if prefix.place:
+            return self._attach_shared(message, prefix)
         if frame is self._small:  # the buffer will be used again: the segments need one of their own
             view = memoryview(bytes(view[body_end : start + prefix.frame_bytes]))
             body_end = 0
@@ -89,6 +95,17 @@ class FrameReader:
         for size in codec.segment_sizes(message, prefix.segment_bytes):
             segments.append(view[body_end : body_end + size])
             body_end += size
+        return codec.attach_segments(message, segments)
+
+    def _attach_shared(self, message: Message, prefix: codec.FramePrefix) -> Message:
+        if self.arena is None:
+            raise ProtocolError("segments in shared memory, where none is shared")
+        shared = self.arena.look(prefix.place, prefix.segment_bytes)
+        segments: list[Payload] = []
+        start = 0
+        for size in codec.segment_sizes(message, prefix.segment_bytes):
+            segments.append(bytes(shared[start : start + size]))  # the slot will be used again
+            start += size
         return codec.attach_segments(message, segments)
 
     def at_end(self) -> None:

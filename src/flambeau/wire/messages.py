@@ -31,6 +31,8 @@ class Hello(msgspec.Struct, array_like=True):
 
     pid: int
     wire_version: int = WIRE_VERSION
+    shares_memory: bool = False
+    """Whether it has mapped the shared memory, so that either end may put segments there (see ``arena``)."""
 
 
 class Load(msgspec.Struct, kw_only=True):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flambeau.errors import FlambeauError
+from flambeau.wire.arena import Arena, make_memory
 from flambeau.wire.channel import WorkerChannel
 from flambeau.wire.messages import WIRE_VERSION, Batch, BatchReply, Hello, Load, Loaded, Message, Place
 from flambeau.workers.exits import OomCounter, WorkerExit, explain_exit
@@ -69,6 +70,7 @@ async def start_worker(launch: Launch, hooks: WorkerHooks) -> WorkerProcess:
         WorkerFailed: it died, could not load, or took longer than ``startup_timeout_s``; nothing of it is left.
     """
     ours, theirs = socket.socketpair()
+    memory = make_memory()
     try:
         process = await asyncio.create_subprocess_exec(
             launch.python,
@@ -76,7 +78,8 @@ async def start_worker(launch: Launch, hooks: WorkerHooks) -> WorkerProcess:
             "flambeau.runtime",
             "--fd",
             str(theirs.fileno()),
-            pass_fds=(theirs.fileno(),),
+            *(() if memory is None else ("--memory-fd", str(memory))),
+            pass_fds=(theirs.fileno(), *(() if memory is None else (memory,))),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -90,9 +93,13 @@ async def start_worker(launch: Launch, hooks: WorkerHooks) -> WorkerProcess:
     except asyncio.CancelledError:
         ours.close()
         raise
+    else:
+        arena = None if memory is None else Arena(memory, is_server=True)
     finally:
         theirs.close()
-    worker = WorkerProcess(launch, process, hooks)
+        if memory is not None:
+            os.close(memory)
+    worker = WorkerProcess(launch, process, hooks, arena)
     try:
         await worker.connect(ours)
         await worker.load(launch)
@@ -105,7 +112,9 @@ async def start_worker(launch: Launch, hooks: WorkerHooks) -> WorkerProcess:
 class WorkerProcess:
     """A running worker. Made by :func:`start_worker`, which returns it ready."""
 
-    def __init__(self, launch: Launch, process: asyncio.subprocess.Process, hooks: WorkerHooks) -> None:
+    def __init__(
+        self, launch: Launch, process: asyncio.subprocess.Process, hooks: WorkerHooks, arena: Arena | None
+    ) -> None:
         self.id = launch.worker_id
         self.pid = process.pid
         self.load_s = 0.0
@@ -115,6 +124,7 @@ class WorkerProcess:
         self._max_frame_bytes = launch.max_frame_bytes
         self._loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._channel = WorkerChannel(self._on_message, self._on_lost, launch.max_frame_bytes)
+        self._arena = arena
         self._oom_counter = launch.oom_counter
         self._kill_reason = ""
         self._last_error_line = ""
@@ -155,6 +165,10 @@ class WorkerProcess:
         """Move it to other cores, with so many intra-op threads."""
         self._channel.send(Place(cores=cores, threads=threads))
 
+    def allow_frames(self, max_frame_bytes: int) -> None:
+        """Take frames of this size from it from now on, too."""
+        self._channel.allow_frames(max_frame_bytes)
+
     def released(self) -> None:
         self._hooks.on_released(self.id)
 
@@ -191,6 +205,8 @@ class WorkerProcess:
         elif isinstance(message, Hello):
             if message.wire_version != WIRE_VERSION:
                 self.kill(f"it speaks wire version {message.wire_version}, not {WIRE_VERSION}")
+            elif message.shares_memory and self._arena is not None:
+                self._channel.share(self._arena)
         else:
             self.kill(f"it sent {type(message).__name__}, which only the server sends")
 

@@ -72,11 +72,11 @@ def test_a_frame_over_the_limit_is_refused_by_its_prefix_alone():
     [
         codec.PREFIX.pack(0, 0, 0, 1, 0),
         codec.PREFIX.pack(max(MessageType) + 1, 0, 0, 1, 0),
-        codec.PREFIX.pack(MessageType.HELLO, 1, 0, 1, 0),
+        codec.PREFIX.pack(MessageType.HELLO, 3, 0, 1, 0),
         codec.PREFIX.pack(MessageType.HELLO, 0, 1, 1, 0),
         b"HTTP/1.1 200 OK\r\n",
     ],
-    ids=["no type", "unknown type", "reserved byte", "reserved bytes", "another protocol"],
+    ids=["no type", "unknown type", "no such place", "reserved bytes", "another protocol"],
 )
 def test_what_is_no_frame_is_refused_by_its_prefix(prefix):
     with pytest.raises(ProtocolError, match="not a frame"):
@@ -113,7 +113,7 @@ def test_a_field_nested_without_end_is_a_protocol_error(kind, start):
 def test_fields_that_a_later_version_adds_are_ignored():
     extended = codec.decode_envelope(MessageType.LOADED, b"\x82\xa5error\xa0\xa8new_word\x93\x01\x02\x03")
     assert extended == Loaded()
-    assert codec.decode_envelope(MessageType.HELLO, b"\x93\x07\x01\xa3new") == Hello(7)
+    assert codec.decode_envelope(MessageType.HELLO, b"\x94\x07\x01\xc2\xa3new") == Hello(7)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""Memory that both ends of one connection see, so that large values need not go through the socket.
+
+A stretch of memory without a name (``memfd``) has four slots of equal size, two for each direction. Who sends a frame
+puts all its segments into one of its two slots, one after the other, and takes the slots in turn. That is safe because a
+worker has at most two batches at a time: a slot is used again only after the answer to the batch that used it last,
+and by then both ends have copied out of it what they keep. Segments that do not fit go through the socket.
+
+The memory cannot be shrunk or grown by either end (it is sealed): a worker that goes wrong can spoil the values of its
+own batches and nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from collections.abc import Sequence
+
+from flambeau.errors import ProtocolError
+from flambeau.request import Payload
+
+SLOTS = 2
+"""In each direction; also the most batches that a worker may have at a time."""
+
+SLOT_BYTES = 16 * 1024 * 1024
+"""Room for 160 images of 100 kB. Memory is taken only where something has been put."""
+
+_F_ADD_SEALS, _F_SEAL_SHRINK, _F_SEAL_GROW = 1033, 0x0002, 0x0004
+"""Linux's numbers; ``fcntl`` has the names from Python 3.12 on some builds only."""
+
+
+def make_memory(slot_bytes: int = SLOT_BYTES) -> int | None:
+    """A file descriptor of memory for one connection, to be closed by the caller; None where there is no such thing."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    fd = os.memfd_create("flambeau", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, 2 * SLOTS * slot_bytes)
+    fcntl.fcntl(fd, _F_ADD_SEALS, _F_SEAL_SHRINK | _F_SEAL_GROW)
+    return fd
+
+
+class Arena:
+    """One end's view of the memory."""
+
+    def __init__(self, fd: int, *, is_server: bool) -> None:
+        """
+        Args:
+            fd: of :func:`make_memory`; may be closed afterwards.
+            is_server: which half this end writes to: the server to the first.
+        """
+        size = os.fstat(fd).st_size
+        self._map = mmap.mmap(fd, size)
+        self._view = memoryview(self._map)
+        self._slot_bytes = size // (2 * SLOTS)
+        self._out = 0 if is_server else SLOTS
+        self._in = SLOTS if is_server else 0
+        self._next = 0
+
+    def put(self, segments: Sequence[Payload], size: int) -> int:
+        """Put the segments of one frame into the next slot.
+
+        Args:
+            size: their length together.
+
+        Returns:
+            The place that the frame's prefix names: 1 or 2; 0 if there is no room, and nothing was put.
+        """
+        if size > self._slot_bytes:
+            return 0
+        start = (self._out + self._next) * self._slot_bytes
+        for segment in segments:
+            end = start + len(segment)
+            self._view[start:end] = segment
+            start = end
+        place = self._next + 1
+        self._next = place % SLOTS
+        return place
+
+    def look(self, place: int, size: int) -> memoryview:
+        """What the other end has put. To be copied before the frame is answered.
+
+        Raises:
+            ProtocolError: there is no such place, or not so much room in it.
+        """
+        if not 1 <= place <= SLOTS or size > self._slot_bytes:
+            raise ProtocolError(f"no {size} bytes of shared memory at place {place}")
+        start = (self._in + place - 1) * self._slot_bytes
+        return self._view[start : start + size]
+
+    def close(self) -> None:
+        """Give the memory back. Nothing that :meth:`look` returned may be in use."""
+        self._view.release()
+        self._map.close()
