@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,14 +41,12 @@ from flambeau.metrics.system import SystemSampler, resident_bytes
 from flambeau.observer import ServerObserver, Snapshots
 from flambeau.registry.models import Registry
 from flambeau.registry.snapshot import SnapshotKind
+from flambeau.workers.allocator import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_S = 1.0
 """How often folded metrics are written to the logs."""
-
-_STOP_WORKERS_S = 10.0
-"""How long workers may take to end once they have nothing left to do."""
 
 _TEMP_PREFIX = "flambeau-"
 
@@ -64,35 +63,47 @@ class Server:
     """One server process."""
 
     def __init__(self, loaded: LoadedConfig, model_overrides: Mapping[str, object]) -> None:
+        """
+        Raises:
+            ConfigError, InvalidModel, OSError: a file or folder cannot be used, or a snapshot not be restored; nothing
+                is left open.
+        """
         config = loaded.config
         self._config = config
         self._overrides = model_overrides
-        self._temp_dir = _make_temp_dir(config.temp_dir)
-        console = sys.stdout if config.console_log else None
-        self._logs = LogFiles(config.log_dir, config.metrics_dir, console=console, echo_all=config.console_log)
-        root = logging.getLogger()
-        root.addHandler(self._logs.handler)
-        root.setLevel(logging.INFO)
-        self._recorder = Recorder(
-            load_catalog(config.metrics_config),
-            mode=config.metrics_mode.value,
-            hostname=socket.gethostname(),
-            ts_log=self._logs.ts_metrics.write,
-            model_log=self._logs.model_metrics.write,
-            auto_detect=config.model_metrics_auto_detect,
-            every_update=config.metrics_every_update,
-        )
-        observer = ServerObserver(self._recorder, self._logs.worker)
-        store = ModelStore(config.model_store, self._temp_dir, config.allowed_urls, config.allow_private_urls)
-        self._store = store
-        self.registry = Registry(config, store, observer)
-        self._snapshots = Snapshots(config, self.registry) if config.snapshots else None
-        if self._snapshots is not None:
-            observer.on_models_changed = self._snapshots.changed
-        self._tokens = Tokens(config.key_file, config.token_expiration_s) if config.authorizes else None
         self._sites: list[HttpSite] = []
         self._listeners: list[Listener] = []
         self._background: list[asyncio.Task[None]] = []
+        self._has_loaded = False
+        with ExitStack() as opened:
+            console = sys.stdout if config.console_log else None
+            self._logs = LogFiles(config.log_dir, config.metrics_dir, console=console, echo_all=config.console_log)
+            opened.callback(self._logs.close)
+            root = logging.getLogger()
+            root.addHandler(self._logs.handler)
+            opened.callback(root.removeHandler, self._logs.handler)
+            root.setLevel(logging.INFO)
+            temp_dir = _make_temp_dir(config.temp_dir)
+            opened.callback(shutil.rmtree, temp_dir, ignore_errors=True)
+            self._recorder = Recorder(
+                load_catalog(config.metrics_config),
+                mode=config.metrics_mode.value,
+                hostname=socket.gethostname(),
+                ts_log=self._logs.ts_metrics.write,
+                model_log=self._logs.model_metrics.write,
+                auto_detect=config.model_metrics_auto_detect,
+                every_update=config.metrics_every_update,
+            )
+            observer = ServerObserver(self._recorder, self._logs.worker)
+            self._store = ModelStore(config.model_store, temp_dir, config.allowed_urls, config.allow_private_urls)
+            self.registry = Registry(config, self._store, observer)
+            self._snapshots = Snapshots(config, self.registry) if config.snapshots else None
+            if self._snapshots is not None:
+                observer.on_models_changed = self._snapshots.changed
+            snapshot = config.model_snapshot
+            self._restored = None if snapshot is None else self.registry.read_snapshot(snapshot)
+            self._tokens = Tokens(config.key_file, config.token_expiration_s) if config.authorizes else None
+            self._opened = opened.pop_all()
 
     async def start(self) -> BoundAddresses:
         """Bind every address and begin to load models.
@@ -136,6 +147,7 @@ class Server:
             metrics = await self._listen(config.metrics_address, HttpSite(app, responder, config.limits), tls)
         if self._tokens is not None:  # not before: a server that cannot bind must not touch the file of one that runs
             self._tokens.publish()
+            self._opened.callback(self._tokens.withdraw)
         bound = BoundAddresses(inference, management, metrics)
         logger.info("Inference address: %s, management address: %s, metrics address: %s", *bound)
         self._spawn(self._load_models())
@@ -176,32 +188,26 @@ class Server:
             await asyncio.wait(self._background)
         if self._snapshots is not None:
             await self._snapshots.finish()
-            await self._snapshots.write(SnapshotKind.SHUTDOWN)
-        await self.registry.stop(_STOP_WORKERS_S)
+            if self._has_loaded:  # else it would say that what is not there yet is not wanted
+                await self._snapshots.write(SnapshotKind.SHUTDOWN)
+        await self.registry.stop()
         await asyncio.gather(*(site.close(0.1) for site in self._sites))
         self._recorder.flush(time.time())
         logger.info("Torchserve stopped.")
-        self.close()
-
-    def close(self) -> None:
-        """Close the logs and delete what is temporary."""
-        if self._tokens is not None:
-            self._tokens.withdraw()
-        logging.getLogger().removeHandler(self._logs.handler)
-        self._logs.close()
-        shutil.rmtree(self._temp_dir, ignore_errors=True)
+        self._opened.close()
 
     # --- background --------------------------------------------------------------------------------------------------
 
     async def _load_models(self) -> None:
         config = self._config
-        if config.model_snapshot is not None:
-            await self.registry.restore(config.model_snapshot)
+        if self._restored is not None:
+            await self.registry.restore(self._restored)
         else:
             models = list(config.startup_models)
             if config.load_all_models:
                 models = [StartupModel(url=name) for name in self._store.list_all()]
             await self.registry.load_at_startup(models, self._overrides)
+        self._has_loaded = True
         if self._snapshots is not None:
             await self._snapshots.write(SnapshotKind.STARTUP)
         # What has been made by now stays: the collector need not look at it again, nor look so often, since a request
@@ -242,6 +248,7 @@ def run(
     Raises:
         OSError, ConfigError: the server cannot start.
     """
+    keep_freed_memory()
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
     try:

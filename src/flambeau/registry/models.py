@@ -40,11 +40,11 @@ from flambeau.errors import (
     InvalidModel,
     ModelNotFound,
     NoWorker,
-    StartFailed,
+    ShuttingDown,
     VersionNotFound,
 )
-from flambeau.registry.launching import launch_for
-from flambeau.registry.snapshot import SnapshotModel, parse_model_snapshot
+from flambeau.registry.launching import launch_for, max_frame_bytes
+from flambeau.registry.snapshot import SnapshotModel, SnapshotModels, parse_model_snapshot
 from flambeau.registry.version import ModelVersion
 from flambeau.request import DESCRIBE, InferenceRequest, ModelRef, Purpose
 from flambeau.wire.messages import BatchReply
@@ -97,6 +97,8 @@ class Registry:
         gpus = detect_gpus()
         self.gpu_count = gpus if config.number_of_gpu is None else min(gpus, config.number_of_gpu)
         self._oom_counter = OomCounter()
+        self._removals: dict[asyncio.Task[bool], ModelVersion] = {}
+        """Versions that are not listed any more and finish what they have accepted."""
         self._is_stopping = False
 
     # --- api.Inference -----------------------------------------------------------------------------------------------
@@ -163,9 +165,9 @@ class Registry:
             self._start(version, version.config.min_workers, version.config.max_workers)
             if registration.synchronous:
                 await version.supervisor.wait_ready()
-        except (StartFailed, InvalidModel, asyncio.CancelledError):
+        except BaseException:
             # A version that never worked does not stay: the client may fix it and register again.
-            await asyncio.shield(self._remove(version))
+            await self._remove(version)
             raise
         self._observer.models_changed()
         if not version.config.min_workers:
@@ -196,8 +198,7 @@ class Registry:
                 max_batch_delay_s=scaling.max_batch_delay_s,
                 response_timeout_s=scaling.response_timeout_s,
             )
-            version.config = config
-            version.dispatcher.reconfigure(config)
+            version.reconfigure(config)
         if changes_workers:
             version.config = replace(version.config, min_workers=minimum, max_workers=maximum)
             self._start(version, minimum, maximum)
@@ -248,14 +249,15 @@ class Registry:
             except (FlambeauError, OSError) as error:
                 logger.error("Failed to load model: %s: %s", model.url, error)
 
-    async def restore(self, snapshot: Mapping[str, object]) -> None:
-        """Load the models of a snapshot.
+    def read_snapshot(self, snapshot: Mapping[str, object]) -> SnapshotModels:
+        """What :meth:`restore` needs.
 
         Raises:
-            ConfigError: it is malformed.
+            ConfigError: the snapshot is malformed.
             InvalidModel: an archive that it names is gone.
         """
-        for name, versions in parse_model_snapshot(snapshot).items():
+        models = parse_model_snapshot(snapshot)
+        for name, versions in models.items():
             for number, saved in versions.items():
                 try:
                     self._store.resolve(saved.mar_name)
@@ -263,20 +265,25 @@ class Registry:
                     raise InvalidModel(
                         f"Model archive file for model :{name}, version :{number} not found in model store"
                     ) from None
-                registration = Registration(
-                    url=saved.mar_name,
-                    model_name=name,
-                    runtime=saved.runtime_type,
-                    batch_size=saved.batch_size,
-                    max_batch_delay_s=saved.max_batch_delay / 1e3,
-                    initial_workers=saved.min_workers,
-                    response_timeout_s=saved.response_timeout,
-                    startup_timeout_s=saved.startup_timeout,
-                )
-                version = await self._add(registration, at_startup=True, workers=saved.min_workers)
-                self._start(version, saved.min_workers, max(saved.min_workers, saved.max_workers))
-                if saved.default_version:
-                    self._model(name).default = number
+        return models
+
+    async def restore(self, models: SnapshotModels) -> None:
+        """Load the models of a snapshot. One that fails is logged and does not keep the others from loading."""
+        for name, versions in models.items():
+            for saved in versions.values():
+                try:
+                    await self._restore(name, saved)
+                except (FlambeauError, OSError) as error:
+                    logger.error("Failed to restore model: %s: %s", saved.mar_name, error)
+
+    async def _restore(self, name: str, saved: SnapshotModel) -> None:
+        registration = Registration(url=saved.mar_name, model_name=name, runtime=saved.runtime_type)
+        version = await self._add(registration, at_startup=True)
+        version.reconfigure(_restored_config(version.config, saved))
+        self._start(version, version.config.min_workers, version.config.max_workers)
+        if saved.default_version:
+            self._model(name).default = version.ref.version or ""
+            self.generation += 1
 
     def snapshot(self) -> dict[str, dict[str, SnapshotModel]]:
         """What a restart needs to come back to this."""
@@ -288,13 +295,16 @@ class Registry:
     async def drain(self, timeout_s: float) -> bool:
         """Accept no more requests and wait for those that are in. Returns whether all were answered, in time."""
         self._is_stopping = True
-        results = await asyncio.gather(*(version.drain(timeout_s) for version in self.versions()))
-        return all(results)
+        versions = (*self.versions(), *self._removals.values())
+        return all(await asyncio.gather(*(version.drain(timeout_s) for version in versions)))
 
-    async def stop(self, timeout_s: float) -> None:
-        """End all workers and forget all models."""
+    async def stop(self) -> None:
+        """Give up what is still under way, end all workers and forget all models."""
         self._is_stopping = True
-        await asyncio.gather(*(version.stop(timeout_s) for version in self.versions()))
+        versions = (*self.versions(), *self._removals.values())
+        for removal in self._removals:
+            removal.cancel()
+        await asyncio.gather(*(version.stop(0.0) for version in versions))
         self._models.clear()
         self.generation += 1
 
@@ -354,6 +364,8 @@ class Registry:
         self, registration: Registration, unpacked: UnpackedModel, *, at_startup: bool, workers: int
     ) -> ModelVersion:
         """Make a version of an unpacked model and list it. No await: two calls cannot admit the same version."""
+        if self._is_stopping:
+            raise ShuttingDown
         manifest = unpacked.manifest
         name, number = manifest.model_name, manifest.model_version
         handler = registration.handler or manifest.handler or self._config.default_service_handler
@@ -387,6 +399,7 @@ class Registry:
             loaded_at_startup=at_startup,
             on_gpu=self.gpu_count > 0 and loaded.config.placement.device_type != "cpu",
             launch=self._launch,
+            max_frame_bytes=lambda config: max_frame_bytes(config, self._config),
             new_worker_id=lambda: next(self._worker_ids),
             on_batch=self._observer.batch_done,
             on_line=self._observer.worker_line,
@@ -431,7 +444,19 @@ class Registry:
         )
 
     async def _remove(self, version: ModelVersion) -> bool:
-        """Take a version out and end its workers. Returns whether they ended in time."""
+        """Take a version out, let it finish what it has accepted, and end its workers.
+
+        Goes on by itself if the caller is cancelled: a client that leaves must not leave workers behind.
+
+        Returns:
+            Whether all was answered, and ended, within ``unregister_model_timeout``.
+        """
+        removal = asyncio.ensure_future(self._take_out(version))
+        self._removals[removal] = version
+        removal.add_done_callback(self._removals.pop)
+        return await asyncio.shield(removal)
+
+    async def _take_out(self, version: ModelVersion) -> bool:
         name, number = version.ref
         model = self._models.get(name)
         if model is not None and model.versions.get(number or "") is version:
@@ -441,7 +466,7 @@ class Registry:
             elif model.default == number:
                 model.default = next(iter(model.versions))
             self.generation += 1
-        in_time = await version.stop(self._config.unregister_model_timeout_s)
+        in_time = await version.retire(self._config.unregister_model_timeout_s)
         self._place()
         if is_remote(version.url):
             self._store.remove_downloaded(version.model.source)
@@ -495,4 +520,16 @@ def _saved(version: ModelVersion, is_default: bool) -> SnapshotModel:
         startup_timeout=max(1, round(config.startup_timeout_s)),
         runtime_type=version.model.manifest.runtime,
         parallel_level=config.parallel_level,
+    )
+
+
+def _restored_config(config: ModelConfig, saved: SnapshotModel) -> ModelConfig:
+    """A version's configuration with what :func:`_saved` wrote down of it, which may have been set while it ran."""
+    return replace(
+        config,
+        batching=replace(config.batching, batch_size=saved.batch_size, max_batch_delay_s=saved.max_batch_delay / 1e3),
+        min_workers=saved.min_workers,
+        max_workers=saved.max_workers,
+        response_timeout_s=float(saved.response_timeout),
+        startup_timeout_s=float(saved.startup_timeout),
     )

@@ -39,6 +39,7 @@ class ModelVersion:
         loaded_at_startup: bool,
         on_gpu: bool,
         launch: Callable[[ModelVersion, int], Launch],
+        max_frame_bytes: Callable[[ModelConfig], int],
         new_worker_id: Callable[[], int],
         on_batch: Callable[[BatchReply, float], None],
         on_line: Callable[[ModelVersion, int, str, bool], None],
@@ -57,17 +58,22 @@ class ModelVersion:
         self.assignments: dict[int, Assignment] = {}
         self.memory_bytes: dict[int, int] = {}
         """By process id, as the system sampler last saw it."""
+        self._told: dict[int, Assignment] = {}
+        """What each worker process was told of its place, by worker id: a new plan may come while it loads."""
+        self._launch = launch
+        self._max_frame_bytes = max_frame_bytes
+        self._on_loaded = on_loaded
         self.dispatcher = Dispatcher(ref, config, on_batch)
         self.supervisor = Supervisor(
             ref,
             self.dispatcher,
-            launch=lambda worker_id: launch(self, worker_id),
+            launch=self._launch_worker,
             new_worker_id=new_worker_id,
             max_retry_timeout_s=config.max_retry_timeout_s,
             drain_timeout_s=lambda: self.config.response_timeout_s,
             on_line=lambda worker_id, line, is_error: on_line(self, worker_id, line, is_error),
             on_change=self._workers_changed,
-            on_loaded=lambda worker_id, seconds: on_loaded(self, worker_id, seconds),
+            on_loaded=self._worker_loaded,
         )
         self._workers_changed()
 
@@ -89,11 +95,36 @@ class ModelVersion:
 
     def place(self, assignments: dict[int, Assignment]) -> None:
         """Take on a new plan: workers that run are moved, those to come start where it says."""
-        for slot in self.supervisor.slots:
-            new = assignments[slot.id]
-            if slot.process is not None and self.assignments.get(slot.id) != new:
-                slot.process.place(new.cores, new.threads)
         self.assignments = {slot.id: assignments[slot.id] for slot in self.supervisor.slots}
+        self._told = {worker_id: told for worker_id, told in self._told.items() if worker_id in self.assignments}
+        for slot in self.supervisor.slots:
+            self._tell_place(slot)
+
+    def _tell_place(self, slot: Slot) -> None:
+        wanted = self.assignments[slot.id]
+        if slot.process is not None and self._told.get(slot.id) != wanted:
+            self._told[slot.id] = wanted
+            slot.process.place(wanted.cores, wanted.threads)
+
+    def _launch_worker(self, worker_id: int) -> Launch:
+        self._told[worker_id] = self.assignments[worker_id]
+        return self._launch(self, worker_id)
+
+    def _worker_loaded(self, worker_id: int, seconds: float) -> None:
+        """A worker is ready: catch up on what has changed while it loaded."""
+        for slot in self.supervisor.slots:
+            if slot.id == worker_id and slot.process is not None:
+                slot.process.allow_frames(self._max_frame_bytes(self.config))
+                self._tell_place(slot)
+        self._on_loaded(self, worker_id, seconds)
+
+    def reconfigure(self, config: ModelConfig) -> None:
+        """Go by other settings from the next batch on."""
+        self.config = config
+        self.dispatcher.reconfigure(config)
+        for slot in self.supervisor.slots:
+            if slot.process is not None:
+                slot.process.allow_frames(self._max_frame_bytes(config))
 
     def worker_index(self, worker_id: int) -> int:
         """Place of a worker among those of this version."""
@@ -120,6 +151,13 @@ class ModelVersion:
         """Accept nothing new; wait for what has been accepted. Returns whether it was all answered, in time."""
         self._is_stopping = True
         return await self.dispatcher.drain(timeout_s)
+
+    async def retire(self, timeout_s: float) -> bool:
+        """Drain, as far as there are workers to do it, and stop. Returns whether all was answered in time."""
+        deadline = time.monotonic() + timeout_s
+        answered = not self.supervisor.ready_count or await self.drain(timeout_s)
+        ended = await self.stop(max(0.0, deadline - time.monotonic()))
+        return answered and ended
 
     async def stop(self, timeout_s: float) -> bool:
         """End the workers and answer whatever is left. Returns whether the workers ended in time."""
