@@ -131,6 +131,7 @@ class ServerProcess:
 
     def __enter__(self) -> ServerProcess:
         self._temp_dir.mkdir(parents=True, exist_ok=True)
+        self._ready_file.unlink(missing_ok=True)  # that of a server which was killed says nothing of this one
         with (self.folder / "output.log").open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
