@@ -52,7 +52,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("failures")
     models = [
         write_model(folder, "four", HANDLER, config=BATCH),
-        write_model(folder, "impatient", HANDLER, config=BATCH + "responseTimeout: 1\n"),
+        write_model(folder, "impatient", HANDLER, config=BATCH + "responseTimeout: 3\n"),
         write_model(folder, "torchserve", HANDLER, config=BATCH + "retryOnWorkerDeath: false\n"),
         write_model(folder, "many", HANDLER, config="batchSize: 8\njobQueueSize: 10000\n"),
     ]
@@ -84,7 +84,7 @@ def test_a_request_that_ends_its_worker_fails_alone_and_says_why(server, body, s
 def test_a_worker_that_hangs_is_replaced_and_the_request_that_hung_it_fails_alone(server):
     hung = server.describe("impatient")[0]["workers"][0]["pid"]
     bad, *others = post_at_once(server, "impatient", ["hang", "a", "b", "c"])
-    assert message_of(bad) == "Worker died. No answer within the response timeout of 1 s."
+    assert message_of(bad) == "Worker died. No answer within the response timeout of 3 s."
     assert [reply.text for reply in others] == ["1 a", "1 b", "1 c"]
     assert not psutil.pid_exists(hung)
 

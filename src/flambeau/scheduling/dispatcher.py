@@ -361,7 +361,11 @@ class Dispatcher:
         self._tick_timer = self._loop.call_later(min(_TICK_S, self._queue_timeout_s / 4), self._tick)
 
     def _expire(self, now: float) -> None:
-        for job in self._queue.expire(now - self._queue_timeout_s):
+        before = now - self._queue_timeout_s
+        expired = self._queue.expire(before)
+        if not self._seats:  # else one that hangs its worker again would cost those that are to run after it
+            expired += self._queue.expire_retries(before)
+        for job in expired:
             settle(job, QueueTimedOut(self.ref.name, self._queue_timeout_s))
         self._note_drained()
 

@@ -81,8 +81,9 @@ class JobQueue:
         for job in jobs:
             if job.state is JobState.CUT:
                 self._readmit(job)
-                job.cut_at = now  # from here on it waits: see expire
                 self._retries.append(job)
+        for job in self._retries:
+            job.cut_at = now  # from here on it waits for the next worker: see expire_retries
 
     def _readmit(self, job: Job) -> None:
         job.state = JobState.WAITING
@@ -130,8 +131,12 @@ class JobQueue:
             jobs.append(job)
 
     def expire(self, arrived_before: float) -> list[Job]:
-        """Take out the jobs that arrived, or came back to be run again, before a time."""
-        return self._expire_from(self._retries, arrived_before) + self._expire_from(self._waiting, arrived_before)
+        """Take out the jobs that arrived before a time; of those that are to be run again, none."""
+        return self._expire_from(self._waiting, arrived_before)
+
+    def expire_retries(self, returned_before: float) -> list[Job]:
+        """Take out the jobs that are to be run again, if the last worker died before a time."""
+        return self._expire_from(self._retries, returned_before)
 
     def _expire_from(self, source: deque[Job], before: float) -> list[Job]:
         jobs: list[Job] = []

@@ -130,16 +130,25 @@ def test_a_batch_has_one_purpose_and_a_describe_request_is_alone():
     assert jobs.statistics().depth == 0
 
 
-def test_jobs_expire_by_their_arrival_and_retried_jobs_by_their_return():
+def test_jobs_expire_by_their_arrival():
     jobs = queue()
-    retried = put(jobs, "retried", arrived_at=1.0)
-    retried.attempts = 1
-    jobs.retry(jobs.take(1, now=2.0), now=10.0)
     put(jobs, "old", arrived_at=3.0)
     put(jobs, "new", arrived_at=6.0)
     assert names(jobs.expire(5.0)) == ["old"]
     assert names(jobs.expire(10.0)) == ["new"]
-    assert names(jobs.expire(10.5)) == ["retried"]
+    assert jobs.statistics().depth == 0
+
+
+def test_retried_jobs_expire_by_the_last_death_of_a_worker():
+    jobs = queue()
+    put(jobs, "first", arrived_at=1.0).attempts = 1
+    put(jobs, "second", arrived_at=1.0).attempts = 1
+    first, second = jobs.take(2, now=2.0)
+    jobs.retry([first], now=10.0)
+    jobs.retry([second], now=20.0)
+    assert jobs.expire(100.0) == []
+    assert jobs.expire_retries(20.0) == []
+    assert names(jobs.expire_retries(20.5)) == ["first", "second"]
     assert jobs.statistics().depth == 0
 
 
@@ -294,9 +303,15 @@ class QueueMachine(RuleBasedStateMachine):
         for job in expired:
             self.waiting.remove(job)
             assert settle(job, HandlerFailed())
-        for job in self.waiting[:1]:
-            since = job.cut_at if job.attempts else job.arrived_at
-            assert since >= self.now - age
+        for job in [job for job in self.waiting if not job.attempts][:1]:
+            assert job.arrived_at >= self.now - age
+
+    @rule(age=st.integers(0, 20))
+    def expire_retries(self, age):
+        for job in self.queue.expire_retries(self.now - age):
+            self.waiting.remove(job)
+            assert settle(job, HandlerFailed())
+        assert all(job.cut_at >= self.now - age for job in self.alone())
 
     @rule()
     def clear(self):
