@@ -3,9 +3,10 @@
 The dispatcher owns the queue. Frontends submit to it, workers report to it, and both are call-backs: a request costs no
 task and no future here. Jobs that arrive in one turn of the loop are cut together, after it.
 
-A worker that is quick may be given its next batch while it still has one (``_DEPTH``): for handlers that take
-microseconds the way there and back would be most of the time. Only a full batch is given ahead, and only when no
-worker is idle, so that nobody waits behind another who could have been served elsewhere.
+A worker that is quick may be given further batches while it still has one: for handlers that take microseconds the way
+there and back would be most of the time, and several batches share one system call and one wake-up. Only full batches
+are given ahead, only when no worker is idle, and only as many as take next to no time (``_AHEAD_S``), so that nobody
+waits behind another who could have been served elsewhere.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ from flambeau.request import InferenceReply, InferenceRequest, ModelRef, RowErro
 from flambeau.scheduling.batching import BatchingStatistics, rule_for
 from flambeau.scheduling.job import Job, settle
 from flambeau.scheduling.queue import JobQueue, QueueStatistics
-from flambeau.wire.messages import Batch, BatchReply
+from flambeau.wire.messages import MAX_BATCHES, Batch, BatchReply
 
 logger = logging.getLogger(__name__)
 
-_DEPTH = 2
-"""Batches that a quick worker may have at a time."""
-
 _QUICK_BATCH_S = 0.002
-"""A worker whose batches take less is quick: what a batch given ahead can lose by it is less than this."""
+"""A worker whose batches take less is quick: it is given at least one batch ahead."""
+
+_AHEAD_S = 0.0005
+"""Work that a worker is given ahead where its batches take less than that: about what it may wait for the next."""
 
 _TICK_S = 0.5
 """How often time-outs are looked at, at most; a quarter of the response time-out where that is less."""
@@ -106,9 +107,10 @@ class Dispatcher:
         self._queue = JobQueue(ref.name, config.queue_jobs, config.queue_bytes)
         self._batching = config.batching
         self._rule = rule_for(config.batching)
-        self._gives_ahead = False
         self._seats: dict[int, _Seat] = {}
         self._idle: list[_Seat] = []
+        self._depth = 1
+        """Batches that a worker may have at a time."""
         self._next_batch_id = 0
         self._refusal: Callable[[], ServingError] | None = None
         self._is_cut_scheduled = False
@@ -208,7 +210,7 @@ class Dispatcher:
             return
         queue = self._queue
         queue.open_window(self._rule.batch_done(now, len(jobs), reply.seconds, queue.window_arrivals))
-        self._gives_ahead = self._rule.cost.mean_s < _QUICK_BATCH_S
+        self._depth = _depth(self._rule.cost.mean_s)
         if seat.batches:
             seat.batches[0].started_at = now
         elif not seat.is_leaving:
@@ -236,7 +238,7 @@ class Dispatcher:
         if config.batching != self._batching:
             self._batching = config.batching
             self._rule = rule_for(config.batching)
-            self._gives_ahead = False
+            self._depth = 1
         self._batch_size = config.batching.batch_size
         self._response_timeout_s = config.response_timeout_s
         self._retries_deaths = config.retry_on_worker_death
@@ -331,11 +333,13 @@ class Dispatcher:
             self._send(seat, jobs, now)
 
     def _quick_seat(self) -> _Seat | None:
-        """A worker to which a full batch may be given ahead."""
-        if self._gives_ahead and self._queue.depth >= self._batch_size and not self._queue.has_retries:
+        """The worker to which a full batch may be given ahead."""
+        if self._depth > 1 and self._queue.depth >= self._batch_size and not self._queue.has_retries:
+            least, room = None, self._depth
             for seat in self._seats.values():
-                if len(seat.batches) < _DEPTH and not seat.is_leaving:
-                    return seat
+                if len(seat.batches) < room and not seat.is_leaving:
+                    least, room = seat, len(seat.batches)
+            return least
         return None
 
     def _send(self, seat: _Seat, jobs: list[Job], now: float) -> None:
@@ -375,6 +379,13 @@ class Dispatcher:
     def _note_drained(self) -> None:
         if self._refusal is not None and self._is_empty():
             self._drained.set()
+
+
+def _depth(mean_batch_s: float) -> int:
+    """Batches that a worker may have at a time."""
+    if mean_batch_s >= _QUICK_BATCH_S:
+        return 1
+    return max(2, min(MAX_BATCHES, int(_AHEAD_S / max(mean_batch_s, 1e-6))))
 
 
 def error_of(row: InferenceReply) -> ServingError:

@@ -1,9 +1,9 @@
 """Memory that both ends of one connection see, so that large values need not go through the socket.
 
-A stretch of memory without a name (``memfd``) has four slots of equal size, two for each direction. Who sends a frame
-puts all its segments into one of its two slots, one after the other, and takes the slots in turn. That is safe because a
-worker has at most two batches at a time: a slot is used again only after the answer to the batch that used it last,
-and by then both ends have copied out of it what they keep. Segments that do not fit go through the socket.
+A stretch of memory without a name (``memfd``) has slots of equal size, ``MAX_BATCHES`` for each direction. Who
+sends a frame puts all its segments into one of its slots, one after the other, and takes the slots in turn. That is safe
+because a worker has at most so many batches at a time: a slot is used again only after the answer to the batch that used
+it last, and by then both ends have copied out of it what they keep. Segments that do not fit go through the socket.
 
 The memory cannot be shrunk or grown by either end (it is sealed): a worker that goes wrong can spoil the values of its
 own batches and nothing else.
@@ -18,12 +18,13 @@ from collections.abc import Sequence
 
 from flambeau.errors import ProtocolError
 from flambeau.request import Payload
+from flambeau.wire.messages import MAX_BATCHES
 
-SLOTS = 2
-"""In each direction; also the most batches that a worker may have at a time."""
+SLOTS = MAX_BATCHES
+"""In each direction."""
 
-SLOT_BYTES = 16 * 1024 * 1024
-"""Room for 160 images of 100 kB. Memory is taken only where something has been put."""
+SLOT_BYTES = 8 * 1024 * 1024
+"""Room for 80 images of 100 kB. Memory is taken only where something has been put."""
 
 _F_ADD_SEALS, _F_SEAL_SHRINK, _F_SEAL_GROW = 1033, 0x0002, 0x0004
 """Linux's numbers; ``fcntl`` has the names from Python 3.12 on some builds only."""
@@ -63,7 +64,7 @@ class Arena:
             size: their length together.
 
         Returns:
-            The place that the frame's prefix names: 1 or 2; 0 if there is no room, and nothing was put.
+            The place that the frame's prefix names: 1 to ``SLOTS``; 0 if there is no room, and nothing was put.
         """
         if size > self._slot_bytes:
             return 0

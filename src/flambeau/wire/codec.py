@@ -4,7 +4,7 @@ A frame is a prefix of 16 bytes, little-endian, then the envelope, then the segm
 
     u8 message type | u8 place | u16 0 | u32 envelope bytes | u64 segment bytes | envelope (MessagePack) | segments
 
-Place 0: the segments follow on the stream. 1 and 2: they lie in that slot of shared memory (see ``arena``).
+Place 0: the segments follow on the stream. Others: they lie in that slot of shared memory (see ``arena``).
 
 Values of ``SEGMENT_MIN_BYTES`` and more do not go through MessagePack: the envelope holds their length in place of the
 value and their bytes follow it, in the order in which the envelope names them. So a large body is never copied on the

@@ -16,6 +16,9 @@ from flambeau.request import InferenceReply, InferenceRequest, MetricUpdate
 
 WIRE_VERSION = 1
 
+MAX_BATCHES = 8
+"""Batches that a worker may have been sent and not answered."""
+
 
 class MessageType(IntEnum):
     HELLO = 1

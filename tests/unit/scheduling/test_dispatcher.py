@@ -24,8 +24,9 @@ from flambeau.request import InferenceReply, ModelRef, RowError
 from flambeau.scheduling.dispatcher import Dispatcher, error_of
 from flambeau.testing.clock import FakeClock, run_in_fake_time
 from flambeau.testing.workers import FakeCaller, FakeWorker, request
+from flambeau.wire.messages import MAX_BATCHES
 
-QUICK_S, SLOW_S = 0.0001, 0.5
+QUICK_S, SLOW_S = 0.001, 0.5
 
 
 def batching(batch_size, delay_s=10.0, policy=BatchPolicy.ADAPTIVE):
@@ -215,6 +216,23 @@ async def test_a_quick_worker_is_given_one_full_batch_ahead_and_no_more(bench):
     assert worker.rows() == [["a", "b"], ["c", "d"]]
     worker.answer(seconds=QUICK_S)
     assert worker.rows() == [["a", "b"], ["c", "d"], ["e", "f"]]
+
+
+@scenario(batching=batching(1), queue_jobs=100)
+async def test_a_worker_that_takes_no_time_is_given_as_many_batches_as_the_wire_allows(bench):
+    worker = await warmed_worker(bench, 0.0)
+    bench.submit("abcdefghijkl")
+    await bench.turn()
+    assert worker.rows() == [[row] for row in "abcdefghijkl"[:MAX_BATCHES]]
+
+
+@scenario(batching=batching(2))
+async def test_batches_ahead_go_to_the_worker_that_has_the_fewest(bench):
+    first = await warmed_worker(bench, 0.0)
+    second = bench.worker()
+    bench.submit("abcdefgh")
+    await bench.turn()
+    assert [len(first.sent), len(second.sent)] == [2, 2]
 
 
 @scenario(batching=batching(2))

@@ -72,7 +72,7 @@ def test_a_frame_over_the_limit_is_refused_by_its_prefix_alone():
     [
         codec.PREFIX.pack(0, 0, 0, 1, 0),
         codec.PREFIX.pack(max(MessageType) + 1, 0, 0, 1, 0),
-        codec.PREFIX.pack(MessageType.HELLO, 3, 0, 1, 0),
+        codec.PREFIX.pack(MessageType.HELLO, 9, 0, 1, 0),
         codec.PREFIX.pack(MessageType.HELLO, 0, 1, 1, 0),
         b"HTTP/1.1 200 OK\r\n",
     ],
