@@ -174,9 +174,10 @@ class Server:
             listener.close()
         for site in self._sites:
             site.drain()
-        if not await self.registry.drain(self._config.drain_timeout_s):
+        if await self.registry.drain(self._config.drain_timeout_s):
+            await asyncio.gather(*(site.close(max(0.5, deadline - time.monotonic())) for site in self._sites))
+        else:
             logger.warning("not everything was answered within %g s", self._config.drain_timeout_s)
-        await asyncio.gather(*(site.close(max(0.5, deadline - time.monotonic())) for site in self._sites))
 
     async def stop(self) -> None:
         """Give up what is still under way, end the workers, close everything. Safe after a failed ``start``."""
@@ -190,7 +191,8 @@ class Server:
             await self._snapshots.finish()
             if self._has_loaded:  # else it would say that what is not there yet is not wanted
                 await self._snapshots.write(SnapshotKind.SHUTDOWN)
-        await self.registry.stop()
+        self._store.interrupt()
+        await self.registry.stop()  # which answers whatever is left
         await asyncio.gather(*(site.close(0.1) for site in self._sites))
         self._recorder.flush(time.time())
         logger.info("Torchserve stopped.")

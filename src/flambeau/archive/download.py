@@ -41,8 +41,46 @@ class UnusableAnswer(Exception):
     """The server's answer is not the file: an error status, too many redirects, or too few bytes."""
 
 
+class Interruption:
+    """Ends downloads under the threads that wait for them. Whoever is connecting notices when that is over."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connections: set[_Connection] = set()
+        self._is_set = False
+
+    def set(self) -> None:
+        """End all that are under way, and from now on every other at its beginning."""
+        with self._lock:
+            self._is_set = True
+            for connection in self._connections:
+                connection.abort()
+
+    @contextmanager
+    def covers(self, connection: _Connection) -> Iterator[None]:
+        """Connect, and be interrupted until the end of the block."""
+        connection.connect()
+        with self._lock:
+            if self._is_set:
+                raise UnusableAnswer("interrupted")
+            self._connections.add(connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connections.discard(connection)
+        if self._is_set:  # what looks like the end of an answer of unknown length may be none
+            raise UnusableAnswer("interrupted")
+
+
 def download(
-    url: str, file: IO[bytes], *, allow_private: bool, check_redirect: Callable[[str], None], limits: DownloadLimits
+    url: str,
+    file: IO[bytes],
+    *,
+    allow_private: bool,
+    check_redirect: Callable[[str], None],
+    limits: DownloadLimits,
+    interruption: Interruption,
 ) -> int:
     """Write what an ``http`` or ``https`` URL gives to ``file``.
 
@@ -61,7 +99,7 @@ def download(
     """
     deadline = time.monotonic() + limits.total_timeout_s
     for _ in range(_MAX_REDIRECTS + 1):
-        with _get(urlsplit(url), allow_private, limits.timeout_s, deadline) as response:
+        with _get(urlsplit(url), allow_private, limits.timeout_s, deadline, interruption) as response:
             if response.status == http.client.OK:
                 return _copy(response, file, limits.max_bytes, deadline)
             location = response.headers.get("Location")
@@ -97,7 +135,7 @@ class _Connection(http.client.HTTPConnection):
 
 @contextmanager
 def _get(
-    url: SplitResult, allow_private: bool, timeout_s: float, deadline: float
+    url: SplitResult, allow_private: bool, timeout_s: float, deadline: float, interruption: Interruption
 ) -> Iterator[http.client.HTTPResponse]:
     if url.scheme not in ("http", "https") or not url.hostname:
         raise UnusableAnswer("not an http URL")
@@ -112,9 +150,10 @@ def _get(
     try:
         path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
         headers = {"Host": url.netloc.rpartition("@")[2], "User-Agent": f"flambeau/{__version__}"}
-        connection.request("GET", path, headers=headers | {"Accept-Encoding": "identity"})
-        with connection.getresponse() as response:
-            yield response
+        with interruption.covers(connection):
+            connection.request("GET", path, headers=headers | {"Accept-Encoding": "identity"})
+            with connection.getresponse() as response:
+                yield response
     finally:
         end_of_patience.cancel()
         connection.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from flambeau.archive.addresses import NoPublicAddress
-from flambeau.archive.download import DownloadLimits, TooLarge, UnusableAnswer, download
+from flambeau.archive.download import DownloadLimits, Interruption, TooLarge, UnusableAnswer, download
 from flambeau.errors import DownloadFailed, ModelFileExists, ModelNotFound
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class ModelStore:
         self._allow_private_urls = allow_private_urls
         self._limits = limits
         self._naming = threading.Lock()
+        self._interruption = Interruption()
 
     def resolve(self, url: str) -> Path:
         """The archive or directory that a name in the store, or an absolute path, stands for.
@@ -121,6 +122,10 @@ class ModelStore:
             partial.unlink(missing_ok=True)
         return target
 
+    def interrupt(self) -> None:
+        """Have every ``fetch`` that is under way fail now, and those to come as well: the server stops."""
+        self._interruption.set()
+
     def remove_downloaded(self, path: Path) -> None:
         """Delete what ``fetch`` returned; nothing happens if it is gone already."""
         if self.root is None or path.parent != self.root:
@@ -155,6 +160,7 @@ class ModelStore:
                     allow_private=self._allow_private_urls,
                     check_redirect=self._check_allowed,
                     limits=self._limits,
+                    interruption=self._interruption,
                 )
 
 

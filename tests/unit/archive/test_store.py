@@ -1,7 +1,9 @@
 import os
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -245,6 +247,23 @@ def test_a_download_over_the_size_limit_is_cut_off(root, site):
 def test_a_server_that_does_not_finish_is_given_up(root, site, path, limit):
     with pytest.raises(DownloadFailed):
         store(root, **{limit: 0.2}).fetch(f"{site}/{path}")
+    assert os.listdir(root) == []
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\nsome"])
+def test_downloads_under_way_are_interrupted_and_later_ones_do_not_begin(root, site, answer):
+    models = store(root)
+    with socket.create_server(("127.0.0.1", 0)) as slow, ThreadPoolExecutor(1) as threads:
+        fetched = threads.submit(models.fetch, f"http://127.0.0.1:{slow.getsockname()[1]}/m.mar")
+        connection, _ = slow.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer)
+            models.interrupt()
+            with pytest.raises(DownloadFailed):
+                fetched.result(10)
+    with pytest.raises(DownloadFailed):
+        models.fetch(f"{site}/m.mar")
     assert os.listdir(root) == []
 
 
