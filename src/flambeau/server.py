@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -47,6 +48,9 @@ logger = logging.getLogger(__name__)
 
 _FLUSH_S = 1.0
 """How often folded metrics are written to the logs."""
+
+_OTHER_FILES = 1024
+"""Open files beside connections: logs, listeners, and four for each worker."""
 
 _TEMP_PREFIX = "flambeau-"
 
@@ -251,6 +255,7 @@ def run(
         OSError, ConfigError: the server cannot start.
     """
     keep_freed_memory()
+    _allow_open_files(loaded.config.limits.max_connections + _OTHER_FILES)
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -279,6 +284,7 @@ async def _serve(
         for waiting in (draining, hurry):
             waiting.cancel()
         await asyncio.wait((draining, hurry))
+        _log_failure(draining)
     finally:
         await server.stop()
     return 0
@@ -291,6 +297,14 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise the limit that the shell or init set, as far as the system allows: a connection is an open file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
