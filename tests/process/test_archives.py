@@ -163,4 +163,5 @@ def test_an_archive_that_is_not_there_does_not_keep_a_server_from_starting(tmp_p
     options = ["--workers", "1", "--model-store", str(tmp_path)]
     with ServerProcess(good, "none.mar", folder=tmp_path, options=options, waits_for_models=False) as server:
         server.wait_until_ready("good")
-        assert "Failed to load model: none.mar: Model not found at: none.mar" in server.log()
+        problem = "Failed to load model: none.mar: Model not found at: none.mar"
+        wait_for("line in the log", lambda: problem in server.log())

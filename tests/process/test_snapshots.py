@@ -89,7 +89,7 @@ def test_an_archive_that_has_become_unusable_is_logged_and_the_others_come_back(
     with serve(tmp_path, waits_for_models=False) as server:
         server.wait_until_ready("good")
         assert manage(server, "GET", "/models/bad").status_code == 404
-        assert "Failed to restore model: bad-1.0: " in server.log()
+        wait_for("line in the log", lambda: "Failed to restore model: bad-1.0: " in server.log())
 
 
 def test_an_archive_whose_version_has_changed_becomes_the_default_under_its_new_one(tmp_path):

@@ -29,7 +29,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("versions")
     for number in ("1.0", "2.0"):
         write_model(folder, "m", HANDLER, version=number)
-    options = ["--enable-model-api", "--model-store", str(folder), "--set", "unregister_model_timeout=5"]
+    options = ["--enable-model-api", "--model-store", str(folder), "--set", "unregister_model_timeout=2"]
     with ServerProcess(folder=folder, options=options) as server:
         yield server
 

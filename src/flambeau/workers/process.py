@@ -121,7 +121,6 @@ class WorkerProcess:
         self.resident_bytes = 0
         self._process = process
         self._hooks = hooks
-        self._max_frame_bytes = launch.max_frame_bytes
         self._loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._channel = WorkerChannel(self._on_message, self._on_lost, launch.max_frame_bytes)
         self._arena = arena
@@ -177,10 +176,10 @@ class WorkerProcess:
         self._kill_reason = self._kill_reason or reason
         self._signal(signal.SIGKILL)
 
-    async def end(self) -> WorkerExit:
+    async def end(self, *, reap_s: float = _REAP_S, term_s: float = _TERM_S) -> WorkerExit:
         """Stop it: close its stream, then SIGTERM, then SIGKILL, each after a while. Returns when it is reaped."""
         self._channel.close()
-        for wait_s, number in ((_REAP_S, signal.SIGTERM), (_TERM_S, signal.SIGKILL)):
+        for wait_s, number in ((reap_s, signal.SIGTERM), (term_s, signal.SIGKILL)):
             done, _ = await asyncio.wait((self.gone,), timeout=wait_s)
             if done:
                 break

@@ -1,4 +1,4 @@
-"""The supervisor over workers that are no processes, on a clock that the test sets."""
+"""The supervisor over workers that are no processes, in time that takes none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from flambeau.errors import InvalidModel, StartFailed
 from flambeau.request import ModelRef
+from flambeau.testing.clock import FakeClock, run_in_fake_time
 from flambeau.workers.exits import WorkerExit
 from flambeau.workers.lifecycle import WorkerState
 from flambeau.workers.process import WorkerFailed
@@ -16,18 +17,6 @@ from flambeau.workers.supervisor import Supervisor
 
 DIED = WorkerExit("killed by SIGSEGV", False)
 RETRY_S = 300.0
-
-
-class FakeClock:
-    """Says what it was told, and goes on by ``step_s`` each time it is asked."""
-
-    def __init__(self, step_s=0.0):
-        self.now = 1000.0
-        self.step_s = step_s
-
-    def monotonic(self):
-        self.now += self.step_s
-        return self.now
 
 
 class FakeWorker:
@@ -73,14 +62,13 @@ class Seats:
 class Stage:
     """A supervisor, and what stands around it."""
 
-    def __init__(self, *, max_retry_timeout_s=RETRY_S, step_s=10.0, drain_timeout_s=60.0):
+    def __init__(self, clock, *, max_retry_timeout_s=RETRY_S, drain_timeout_s=60.0):
         self.workers = []
         self.outcomes = deque()
         """What becomes of the next starts: an exception, or an awaitable to wait for. Empty: they are ready at once."""
         self.launch_errors = deque()
         self.seats = Seats()
-        self.clock = FakeClock(step_s)
-        self.changes = 0
+        self.clock = clock
         ids = iter(range(1, 100))
         self.supervisor = Supervisor(
             ModelRef("m", "1.0"),
@@ -90,7 +78,7 @@ class Stage:
             max_retry_timeout_s=max_retry_timeout_s,
             drain_timeout_s=lambda: drain_timeout_s,
             on_line=lambda *_: None,
-            on_change=self._count,
+            on_change=lambda: None,
             on_loaded=lambda *_: None,
             start_worker=self._start,
             clock=self.clock,
@@ -115,33 +103,31 @@ class Stage:
         self.workers.append(worker)
         return worker
 
-    def _count(self):
-        self.changes += 1
-
     @property
     def states(self):
         return [slot.state for slot in self.supervisor.slots]
 
 
-def supervised(scenario):
-    """Runs a test on an event loop, with a time limit, and stops its workers."""
+def in_fake_time(scenario):
+    """Runs a test that is given a clock."""
 
     def test():
-        asyncio.run(asyncio.wait_for(scenario(), 10))
+        clock = FakeClock()
+        run_in_fake_time(asyncio.wait_for(scenario(clock), 3600), clock)
 
     test.__name__ = scenario.__name__
     return test
 
 
 async def until(condition):
-    """Let everybody else run until something holds; the test's time limit ends it."""
+    """Let time pass until something holds; the test's time limit ends it."""
     while not condition():  # noqa: ASYNC110 - what is waited for is in several objects, none of which knows of the test
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
 
 
-@supervised
-async def test_wanted_workers_are_started_and_attached():
-    stage = Stage()
+@in_fake_time
+async def test_wanted_workers_are_started_and_attached(clock):
+    stage = Stage(clock)
     stage.want(2)
     await stage.supervisor.wait_ready()
     assert stage.states == [WorkerState.READY] * 2
@@ -149,22 +135,24 @@ async def test_wanted_workers_are_started_and_attached():
     assert stage.supervisor.ready_count == 2
 
 
-@supervised
-async def test_a_worker_that_died_is_detached_with_the_reason_and_replaced():
-    stage = Stage()
+@in_fake_time
+async def test_a_worker_that_died_is_detached_with_the_reason_and_replaced(clock):
+    stage = Stage(clock)
     stage.want(1)
     await stage.supervisor.wait_ready()
     stage.workers[0].die()
-    await until(lambda: len(stage.workers) == 2)
+    died_at = clock.now
     await stage.supervisor.wait_ready()
+    await until(lambda: len(stage.workers) == 2)
+    assert clock.now - died_at == pytest.approx(1.0, abs=0.1)
     assert ("detach", 1, "Worker died. Killed by SIGSEGV.") in stage.seats.calls
     (slot,) = stage.supervisor.slots
     assert (slot.restarts, slot.failure) == (1, "")
 
 
-@supervised
-async def test_a_worker_that_lost_its_connection_is_given_nothing_more_before_it_is_known_how_it_ended():
-    stage = Stage()
+@in_fake_time
+async def test_a_worker_that_lost_its_connection_is_given_nothing_more_before_it_is_known_how_it_ended(clock):
+    stage = Stage(clock)
     stage.want(1)
     await stage.supervisor.wait_ready()
     (worker,) = stage.workers
@@ -172,9 +160,9 @@ async def test_a_worker_that_lost_its_connection_is_given_nothing_more_before_it
     assert stage.seats.calls[-1] == ("release", 1)
 
 
-@supervised
-async def test_a_load_that_fails_ends_the_wait_with_its_reason():
-    stage = Stage()
+@in_fake_time
+async def test_a_load_that_fails_ends_the_wait_with_its_reason(clock):
+    stage = Stage(clock)
     stage.outcomes.append(WorkerFailed("ValueError: no weights"))
     stage.want(1)
     with pytest.raises(
@@ -184,9 +172,9 @@ async def test_a_load_that_fails_ends_the_wait_with_its_reason():
     await stage.supervisor.stop(0)
 
 
-@supervised
-async def test_settings_that_make_no_launch_are_a_load_that_fails():
-    stage = Stage()
+@in_fake_time
+async def test_settings_that_make_no_launch_are_a_load_that_fails(clock):
+    stage = Stage(clock)
     stage.launch_errors.append(InvalidModel("warmUp names cat.jpg, which is not a file of the archive"))
     stage.want(1)
     with pytest.raises(StartFailed, match=r"warmUp names cat\.jpg"):
@@ -195,9 +183,9 @@ async def test_settings_that_make_no_launch_are_a_load_that_fails():
     assert stage.states == [WorkerState.READY]
 
 
-@supervised
-async def test_a_fault_in_the_supervisor_itself_ends_the_wait():
-    stage = Stage()
+@in_fake_time
+async def test_a_fault_in_the_supervisor_itself_ends_the_wait(clock):
+    stage = Stage(clock)
     stage.launch_errors.append(KeyError("a bug"))
     stage.want(1)
     with pytest.raises(StartFailed, match="internal error, see the log"):
@@ -205,9 +193,9 @@ async def test_a_fault_in_the_supervisor_itself_ends_the_wait():
     assert stage.states == [WorkerState.GIVEN_UP]
 
 
-@supervised
-async def test_a_wait_that_begins_while_a_worker_is_being_replaced_does_not_fail_for_the_death_before_it():
-    stage = Stage(step_s=0.0)
+@in_fake_time
+async def test_a_wait_that_begins_while_a_worker_is_being_replaced_does_not_fail_for_the_death_before_it(clock):
+    stage = Stage(clock)
     stage.want(1)
     await stage.supervisor.wait_ready()
     stage.workers[0].die()
@@ -215,27 +203,30 @@ async def test_a_wait_that_begins_while_a_worker_is_being_replaced_does_not_fail
     waiting = asyncio.ensure_future(stage.supervisor.wait_ready())
     await asyncio.sleep(0)
     assert not waiting.done()
-    assert await stage.supervisor.stop(0)
+    assert await stage.supervisor.stop(5)
     with pytest.raises(StartFailed, match=r"It was unregistered\."):
         await waiting
 
 
-@supervised
-async def test_a_worker_that_fails_for_the_whole_retry_window_is_given_up_and_no_hope_is_left():
-    stage = Stage(max_retry_timeout_s=100.0, step_s=20.0)
+@in_fake_time
+async def test_a_worker_that_fails_for_the_whole_retry_window_is_given_up_and_no_hope_is_left(clock):
+    stage = Stage(clock, max_retry_timeout_s=100.0)
     stage.outcomes.extend(WorkerFailed("ValueError: no weights") for _ in range(100))
+    began_at = clock.now
     stage.want(1)
     await until(lambda: stage.states == [WorkerState.GIVEN_UP])
     supervisor = stage.supervisor
     assert not supervisor.has_hope
     assert supervisor.healthy_count(stage.clock.now) == 0
     assert supervisor.last_failure() == "ValueError: no weights"
-    assert 1 <= supervisor.slots[0].restarts <= 5
+    pauses_s = [1, 1, 2, 3, 5, 8, 13, 21, 34, 55]  # the failure after 88 s is the last in the window
+    assert supervisor.slots[0].restarts == len(pauses_s)
+    assert clock.now - began_at == pytest.approx(sum(pauses_s), abs=0.1)
 
 
-@supervised
-async def test_a_worker_that_was_given_up_makes_room_for_a_new_one_when_it_is_scaled_away():
-    stage = Stage(max_retry_timeout_s=0.0)
+@in_fake_time
+async def test_a_worker_that_was_given_up_makes_room_for_a_new_one_when_it_is_scaled_away(clock):
+    stage = Stage(clock, max_retry_timeout_s=0.0)
     stage.outcomes.append(WorkerFailed("ValueError: no weights"))
     stage.want(1)
     await until(lambda: stage.states == [WorkerState.GIVEN_UP])
@@ -245,9 +236,9 @@ async def test_a_worker_that_was_given_up_makes_room_for_a_new_one_when_it_is_sc
     assert [slot.id for slot in stage.supervisor.slots] == [2]
 
 
-@supervised
-async def test_a_worker_that_is_scaled_away_finishes_its_batch_first():
-    stage = Stage()
+@in_fake_time
+async def test_a_worker_that_is_scaled_away_finishes_its_batch_first(clock):
+    stage = Stage(clock)
     stage.want(2)
     await stage.supervisor.wait_ready()
     stage.seats.busy.add(2)
@@ -263,9 +254,9 @@ async def test_a_worker_that_is_scaled_away_finishes_its_batch_first():
     assert stage.seats.calls[-1] == ("detach", 2, None)
 
 
-@supervised
-async def test_a_batch_that_never_ends_does_not_hold_up_scaling_for_longer_than_the_drain_time_out():
-    stage = Stage(drain_timeout_s=0.01)
+@in_fake_time
+async def test_a_batch_that_never_ends_does_not_hold_up_scaling_for_longer_than_the_drain_time_out(clock):
+    stage = Stage(clock, drain_timeout_s=30.0)
     stage.want(1)
     await stage.supervisor.wait_ready()
     stage.seats.busy.add(1)
@@ -274,9 +265,9 @@ async def test_a_batch_that_never_ends_does_not_hold_up_scaling_for_longer_than_
     assert stage.workers[0].gone.done()
 
 
-@supervised
-async def test_stopping_ends_workers_that_load_and_those_that_pause():
-    stage = Stage(step_s=0.0)
+@in_fake_time
+async def test_stopping_ends_workers_that_load_and_those_that_pause(clock):
+    stage = Stage(clock)
     stage.outcomes.extend([asyncio.get_running_loop().create_future(), WorkerFailed("ValueError: no weights")])
     stage.want(2)
     await until(lambda: stage.states == [WorkerState.LOADING, WorkerState.BACKING_OFF])
@@ -284,9 +275,9 @@ async def test_stopping_ends_workers_that_load_and_those_that_pause():
     assert stage.supervisor.slots == []
 
 
-@supervised
-async def test_stopping_without_time_ends_a_worker_in_mid_batch():
-    stage = Stage()
+@in_fake_time
+async def test_stopping_without_time_ends_a_worker_in_mid_batch(clock):
+    stage = Stage(clock)
     stage.want(1)
     await stage.supervisor.wait_ready()
     stage.seats.busy.add(1)
@@ -294,9 +285,9 @@ async def test_stopping_without_time_ends_a_worker_in_mid_batch():
     assert stage.workers[0].gone.done()
 
 
-@supervised
-async def test_scaling_down_ends_the_newest_workers_and_ids_are_never_used_again():
-    stage = Stage()
+@in_fake_time
+async def test_scaling_down_ends_the_newest_workers_and_ids_are_never_used_again(clock):
+    stage = Stage(clock)
     stage.want(3)
     await stage.supervisor.wait_ready()
     stage.want(1)
