@@ -110,6 +110,15 @@ def test_no_request_is_lost_when_workers_are_killed_under_load(server):
     assert not ready_pids(server, "many") & {first, second}
 
 
+def test_no_request_is_lost_when_all_workers_are_killed_at_once(server):
+    manage(server, "PUT", "/models/many", min_worker=2, synchronous="true")
+    with Load(server, "many", clients=16, body="pause") as load:
+        for pid in ready_pids(server, "many"):
+            os.kill(pid, signal.SIGKILL)
+        load.wait_for_answers(50)
+    assert {outcome[:3] for outcome in load.outcomes} == {"200"}, load.outcomes
+
+
 def test_the_death_of_the_only_worker_delays_requests_and_loses_none(server):
     manage(server, "PUT", "/models/many", min_worker=1, synchronous="true")
     (only,) = ready_pids(server, "many")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from tests.process.calls import GATED, TIMEOUT_S, Gate, manage, open_request, post, run_serve
+from tests.process.calls import GATED, TIMEOUT_S, Gate, Load, manage, open_request, post, run_serve
 from tests.serving import ServerProcess, wait_for, write_model
 
 HANDLER = (
@@ -80,6 +80,27 @@ def test_sigterm_answers_everything_that_was_accepted(tmp_path):
             assert server.is_running
         assert [(reply.status_code, reply.text) for reply in held.replies] == [(200, "wait"), (200, "a"), (200, "b")]
         assert server.wait_ended() == 0
+        server.assert_nothing_is_left()
+
+
+def test_a_worker_that_dies_while_the_server_drains_is_replaced(tmp_path):
+    with serve(tmp_path) as server:
+        (worker,) = server.describe("m")[0]["workers"]
+        with Gate(server, "m", ["wait", "a"]) as held:
+            server.signal(signal.SIGTERM)
+            wait_for("closed listener", lambda: not accepts_connections(server.inference))
+            os.kill(worker["pid"], signal.SIGKILL)
+        assert [(reply.status_code, reply.text) for reply in held.replies] == [(200, "wait"), (200, "a")]
+        assert server.wait_ended() == 0
+
+
+def test_under_load_everything_is_answered_or_refused_at_the_door(tmp_path):
+    with serve(tmp_path) as server:
+        with Load(server, "m") as load:
+            server.signal(signal.SIGTERM)
+            assert server.wait_ended() == 0
+        at_the_door = {"ConnectError", "RemoteProtocolError", "ReadError"}
+        assert set(load.outcomes) - at_the_door == {"200 a"}
         server.assert_nothing_is_left()
 
 
