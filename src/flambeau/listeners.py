@@ -23,6 +23,7 @@ class Listener:
 
     def __init__(self, server: asyncio.AbstractServer, address: Address) -> None:
         self._server = server
+        self._is_open = True
         self.address = address
         """With the real port."""
 
@@ -41,8 +42,8 @@ class Listener:
             raise ConfigError("certificate_file", "", f"is needed, and private_key_file, to listen on {address}")
         try:
             if address.scheme == "unix":
-                _remove_stale_socket(Path(address.path))
-                return cls(await loop.create_unix_server(connect, address.path, backlog=_BACKLOG), address)
+                unix_socket = _bind_unix(Path(address.path))
+                return cls(await loop.create_unix_server(connect, sock=unix_socket, backlog=_BACKLOG), address)
             server = await loop.create_server(
                 connect,
                 address.host,
@@ -51,12 +52,16 @@ class Listener:
                 backlog=_BACKLOG,
             )
         except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from None
+            raise OSError(error.errno, f"cannot listen on {address}: {_problem(error)}") from None
         port = server.sockets[0].getsockname()[1]
         return cls(server, replace(address, port=port))
 
     def close(self) -> None:
-        """Accept no more connections; those that are open stay."""
+        """Accept no more connections; those that are open stay. The second time it does nothing: by then the path of a
+        Unix socket may be another server's."""
+        if not self._is_open:
+            return
+        self._is_open = False
         self._server.close()
         if self.address.scheme == "unix":
             Path(self.address.path).unlink(missing_ok=True)
@@ -77,6 +82,23 @@ def tls_context(certificate: Path | None, private_key: Path | None) -> ssl.SSLCo
     except (OSError, ssl.SSLError) as error:
         raise ConfigError("certificate_file", certificate, f"cannot be used with private_key_file: {error}") from None
     return context
+
+
+def _problem(error: OSError) -> str:
+    """In a few words, without the address, which event loops put in; errors of names have no number of the system's."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A bound socket. Event loops would take the path away from another server that listens there."""
+    _remove_stale_socket(path)
+    unix_socket = socket.socket(socket.AF_UNIX)
+    try:
+        unix_socket.bind(str(path))
+    except OSError:
+        unix_socket.close()
+        raise
+    return unix_socket
 
 
 def _remove_stale_socket(path: Path) -> None:

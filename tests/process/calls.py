@@ -167,7 +167,8 @@ def open_request(base_url: str, method: str, path: str, body: bytes = b"") -> so
 def run_serve(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """``flambeau serve`` that is expected to end by itself. Its temporary folder is ``folder / "tmp"``."""
     (folder / "tmp").mkdir(exist_ok=True)
-    ports = [word for option in ("--port", "--management-port", "--metrics-port") for word in (option, "0")]
+    listeners = {"inference": "--port", "management": "--management-port", "metrics": "--metrics-port"}
+    ports = [word for name, port in listeners.items() if f"--{name}-address" not in options for word in (port, "0")]
     return subprocess.run(
         [str(Path(sys.executable).with_name("flambeau")), "serve", *ports, *options],
         cwd=folder,

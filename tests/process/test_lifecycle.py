@@ -231,3 +231,18 @@ def test_an_address_in_use_leaves_nothing_behind(tmp_path):
     assert done.returncode == 1
     assert f"cannot listen on http://127.0.0.1:{port}: Address already in use" in done.stderr
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_unix_socket_that_a_killed_server_left_is_replaced_and_a_served_one_is_not(tmp_path):
+    path = tmp_path / "s.sock"
+    options = ["--inference-address", f"unix:{path}"]
+    with serve(tmp_path, options=options) as server:
+        server.kill()
+    assert path.is_socket()
+    with serve(tmp_path, options=options):
+        done = run_serve(tmp_path, "--model-store", str(tmp_path), "--inference-address", f"unix:{path}")
+        assert done.returncode == 1
+        assert f"cannot listen on unix:{path}: Address already in use" in done.stderr
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://server") as client:
+            assert client.post("/predictions/m", content=b"a").text == "a"
+    assert not path.exists()
