@@ -96,4 +96,4 @@ class Snapshots:
     async def finish(self) -> None:
         """Wait for a write that is under way."""
         if self._last_write is not None:
-            await self._last_write
+            await asyncio.wait((self._last_write,))

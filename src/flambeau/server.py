@@ -279,6 +279,7 @@ async def _serve(
         on_started(await server.start())
         logger.info("stopping on %s", signal.Signals(await signals.get()).name)
         draining = asyncio.ensure_future(server.drain())
+        draining.add_done_callback(_log_failure)
         hurry = asyncio.ensure_future(signals.get())
         await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
         for waiting in (draining, hurry):
