@@ -67,26 +67,45 @@ class Predictions:
             self._targets.clear()
             self._generation = self._inference.generation
         target = self._targets.get(exchange.target)
-        if target is None or exchange.method == b"OPTIONS":
-            return self._handle_unknown(exchange)
         try:
-            self._submit(exchange, target)
+            if target is None or exchange.method == b"OPTIONS":
+                target = self._find(exchange)
+                if target is None:
+                    return False
+            noted = exchange.noted
+            if self._tokens is not None:
+                self._tokens.check_inference(noted.get(b"authorization"))
+            media_type = _raw_media_type(noted.get(b"content-type"))
+            fields: Sequence[tuple[str, str, Payload]]
+            if media_type is None or target.query:
+                fields = parameters(noted.get(b"content-type"), bytes(exchange.body), target.query)
+            else:
+                fields = (("body", media_type, exchange.body),)
+            headers = exchange.headers
+            if b"content-length" not in noted and exchange.body:
+                headers.append((b"content-length", b"%d" % len(exchange.body)))
+            headers.extend(target.injected)
+            target.inferences.record(1)
+            prediction = _Prediction(exchange, target, self)
+            request = InferenceRequest(exchange.request_id, headers, fields, target.purpose)
+            ticket = prediction.ticket = target.model.submit(request, prediction, exchange.arrived_at)
+            exchange.on_abandon = ticket.abandon
+        except NoWorker as error:
+            if target is not None and target.names_version and not error.has_reason:
+                error = NoWorker(*target.model.ref)
+            self.responder.error(exchange, error)
         except ServingError as error:
             self.responder.error(exchange, error)
         return True
 
-    def _handle_unknown(self, exchange: Exchange) -> bool:
-        """A target that is not in the cache."""
-        try:
-            route = predict_route(exchange.target)
-            if route is None or exchange.method == b"OPTIONS":
-                return False
-            if self._tokens is not None:  # before anything is said about which models there are
-                self._tokens.check_inference(exchange.noted.get(b"authorization"))
-            self._submit(exchange, self._resolve(exchange, route))
-        except ServingError as error:
-            self.responder.error(exchange, error)
-        return True
+    def _find(self, exchange: Exchange) -> _Target | None:
+        """What a target that is not in the cache means; None if it does not predict."""
+        route = predict_route(exchange.target)
+        if route is None or exchange.method == b"OPTIONS":
+            return None
+        if self._tokens is not None:  # before anything is said about which models there are
+            self._tokens.check_inference(exchange.noted.get(b"authorization"))
+        return self._resolve(exchange, route)
 
     def _resolve(self, exchange: Exchange, route: PredictRoute) -> _Target:
         ref = route.model
@@ -100,32 +119,6 @@ class Predictions:
                 self._targets.clear()
             self._targets[exchange.target] = target
         return target
-
-    def _submit(self, exchange: Exchange, target: _Target) -> None:
-        if self._tokens is not None:
-            self._tokens.check_inference(exchange.noted.get(b"authorization"))
-        noted = exchange.noted
-        media_type = _raw_media_type(noted.get(b"content-type"))
-        fields: Sequence[tuple[str, str, Payload]]
-        if media_type is None or target.query:
-            fields = parameters(noted.get(b"content-type"), bytes(exchange.body), target.query)
-        else:
-            fields = (("body", media_type, exchange.body),)
-        headers = exchange.headers
-        if b"content-length" not in noted and exchange.body:
-            headers.append((b"content-length", b"%d" % len(exchange.body)))
-        headers.extend(target.injected)
-        target.inferences.record(1)
-        prediction = _Prediction(exchange, target, self)
-        try:
-            prediction.ticket = target.model.submit(
-                InferenceRequest(exchange.request_id, headers, fields, target.purpose), prediction, exchange.arrived_at
-            )
-        except NoWorker as error:
-            if target.names_version and not error.has_reason:
-                raise NoWorker(*target.model.ref) from None
-            raise
-        exchange.on_abandon = prediction.ticket.abandon
 
 
 @lru_cache(maxsize=256)
