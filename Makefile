@@ -47,7 +47,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --constraint constraints.txt --editable . torch torchvision \
-		--group test --group lint --group demo
+		--group test --group lint --group demo --group bench
 	touch $@
 
 # TorchServe's worker imports torch without requiring it: a .pth file lends it the one that is installed already.

@@ -18,6 +18,7 @@ from benchmarks.protocols.path import end_on_failure, prediction_path, quiet_col
 from flambeau.cli.ready_file import ReadyFile
 from flambeau.config.server import Address
 from flambeau.listeners import Listener
+from flambeau.workers.allocator import keep_freed_memory
 
 
 async def serve(base: str, ready_file: ReadyFile, model: Path | None) -> None:
@@ -35,4 +36,5 @@ async def serve(base: str, ready_file: ReadyFile, model: Path | None) -> None:
 
 if __name__ == "__main__":
     name, ready_path, *models = sys.argv[1:]
+    keep_freed_memory()  # as the server does
     uvloop.run(serve(name, ReadyFile(Path(ready_path)), Path(models[0]) if models else None))
