@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.process.calls import Load, manage, message_of, post
+from tests.process.calls import Load, manage, message_of, open_request, post
 from tests.serving import ECHO, ServerProcess, wait_for, write_model
 
 CLASS = """
@@ -216,3 +216,26 @@ def test_without_torch_the_server_runs_and_a_model_that_needs_it_says_so(tmp_pat
         failure = wait_for("failure", lambda: worker_of(server, "needs_torch").get("failure"))
         assert failure.startswith("torch is not installed in ")
         assert failure.endswith("; install it with pip install torch")
+
+
+SLOW = """
+import os, time
+
+def handle(data, context):
+    if data is None:
+        open("../is_loading", "w").close()
+        while not os.path.exists("../may_be_ready"):
+            time.sleep(0.01)
+        return None
+    return [row["body"] for row in data]
+"""
+
+
+def test_a_client_that_does_not_wait_for_its_registration_gets_its_model_all_the_same(server):
+    name, url = model(server, SLOW)
+    with open_request(server.management, "POST", f"/models?url={url}&initial_workers=1"):
+        wait_for("a worker that loads", (server.folder / "is_loading").exists)
+    (server.folder / "may_be_ready").touch()
+    server.wait_until_ready(name)
+    assert post(server, name, "x").text == "x"
+    assert manage(server, "DELETE", f"/models/{name}").status_code == 200

@@ -141,9 +141,14 @@ def _known_runtime(value: object) -> str:
     return value
 
 
+def can_stand_in_url(name: str) -> bool:
+    """Whether a name or version can be one segment of a URL's path."""
+    return bool(name) and "/" not in name and name not in (".", "..") and name.isprintable()
+
+
 def _segment(name: str, what: str) -> str:
     """Refuse what cannot be one segment of a URL's path: no request would ever reach the model."""
-    if "/" in name or name in (".", "..") or not name.isprintable():
+    if not can_stand_in_url(name):
         raise InvalidModel(f"{what} {name!r} cannot stand in a URL.")
     return name
 

@@ -14,7 +14,14 @@ from pathlib import Path
 import yaml
 
 from flambeau.archive.entry_point import check_entry_point, compile_source
-from flambeau.archive.manifest import ARCHIVER_VERSION, DEFAULT_VERSION, MANIFEST_PATH, RUNTIMES, Manifest
+from flambeau.archive.manifest import (
+    ARCHIVER_VERSION,
+    DEFAULT_VERSION,
+    MANIFEST_PATH,
+    RUNTIMES,
+    Manifest,
+    can_stand_in_url,
+)
 from flambeau.errors import PackagingError
 
 FORMAT_SUFFIXES = {"default": ".mar", "zip-store": ".mar", "tgz": ".tar.gz", "no-archive": ""}
@@ -132,6 +139,10 @@ def _check_options(spec: ArchiveSpec) -> None:
         raise PackagingError(
             "Model name contains special characters.",
             f"The allowed regular expression filter for model name is: {_NAME_PATTERN}",
+        )
+    if not can_stand_in_url(spec.version):
+        raise PackagingError(
+            f"Version {spec.version!r} cannot stand in a URL.", "Use digits, letters, dots and dashes, such as 1.0."
         )
     for option, value, choices in (
         ("runtime", spec.runtime, RUNTIMES),

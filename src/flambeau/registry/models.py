@@ -165,6 +165,8 @@ class Registry:
             self._start(version, version.config.min_workers, version.config.max_workers)
             if registration.synchronous:
                 await version.supervisor.wait_ready()
+        except asyncio.CancelledError:
+            raise  # the client has left, perhaps because loading took too long for it: the model goes on loading
         except BaseException:
             # A version that never worked does not stay: the client may fix it and register again.
             await self._remove(version)

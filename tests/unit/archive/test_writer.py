@@ -138,6 +138,9 @@ PARTS = st.text("abcXYZ019_- é", min_size=1, max_size=8).filter(lambda part: pa
 PATHS = st.lists(PARTS, min_size=1, max_size=3).map("/".join)
 
 
+VERSIONS = st.text("0123456789.", min_size=1, max_size=5).filter(lambda version: version not in (".", ".."))
+
+
 @st.composite
 def trees(draw: st.DrawFn) -> dict[str, bytes]:
     """Files by path, no path the directory of another."""
@@ -145,7 +148,7 @@ def trees(draw: st.DrawFn) -> dict[str, bytes]:
     return {path: data for path, data in files.items() if not any(other.startswith(f"{path}/") for other in files)}
 
 
-@given(files=trees(), archive_format=st.sampled_from(FORMATS), version=st.text("0123456789.", min_size=1, max_size=5))
+@given(files=trees(), archive_format=st.sampled_from(FORMATS), version=VERSIONS)
 @settings(max_examples=100, deadline=None)
 def test_what_is_packaged_is_what_is_opened(files, archive_format, version):
     with tempfile.TemporaryDirectory() as name:
@@ -172,3 +175,9 @@ def test_what_is_packaged_is_what_is_opened(files, archive_format, version):
         assert (model.manifest.handler, model.manifest.model_version) == ("base_handler", version)
         model.remove()
         assert not model.is_temporary or list((directory / "unpacked").iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["", ".", "..", "1/2", "1\n"])
+def test_a_version_that_no_request_could_name_is_refused(tmp_path, source, version):
+    with pytest.raises(PackagingError, match="cannot stand in a URL"):
+        write_archive(spec(source, tmp_path, version=version))
