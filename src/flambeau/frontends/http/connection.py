@@ -35,8 +35,8 @@ _WRITE_BUFFER_BYTES = 1024 * 1024
 """What may wait for a client to read it before the client's own requests are no longer read."""
 
 _LINGER_S = 2.0
-"""For how long a client may go on sending after its last answer: closing a socket that has unread bytes resets the
-connection, and a reset takes the answer with it."""
+"""For how long a client may go on sending once it has been sent its last answer: closing a socket that has unread bytes
+resets the connection, and a reset takes the answer with it."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -124,7 +124,7 @@ class HttpConnection(asyncio.Protocol):
         """Nothing more is read; closed when the last response is out."""
         self._lingers = False
         """The client may still be sending when the last response is out."""
-        self._draining_until = 0.0
+        self._lingers_until = 0.0
         self._wants_direct = 0
         self.active_at = time.monotonic()
         """When the last bytes came, or the sweeper saw a request under way."""
@@ -321,10 +321,11 @@ class HttpConnection(asyncio.Protocol):
     def _close(self) -> None:
         """Close after what has been written is out; linger where the client is still sending."""
         self._is_closing = True
-        if self._lingers or self._later or not self._is_reading:
+        if self._lingers or self._later or self._loading is not None or not self._is_reading:
             _abandon(self._later)
             self._later.clear()
-            self._draining_until = time.monotonic() + _LINGER_S
+            self._loading = self._body = None
+            self._lingers_until = time.monotonic() + _LINGER_S
             self._set_reading(True)  # what comes is thrown away
             if self._transport.can_write_eof():
                 self._transport.write_eof()
@@ -437,7 +438,9 @@ class HttpConnection(asyncio.Protocol):
             self.active_at = now
         if self._began_at and not self._is_reading:
             self._began_at = now  # it is the server who keeps the rest waiting
-        is_lingering_long = self._draining_until and now > self._draining_until
+        if self._lingers_until and unsent_bytes:
+            self._lingers_until = now + _LINGER_S  # the client has yet to come to the end of its last answer
+        is_lingering_long = self._lingers_until and now > self._lingers_until
         if is_lingering_long or now - self._unsent_since > limits.write_timeout_s:
             transport.abort()
         elif self._began_at and now - self._began_at > limits.request_timeout_s:
@@ -453,7 +456,7 @@ class HttpConnection(asyncio.Protocol):
         elif last is not None:
             last.keep_alive = False
             self._is_closing = True
-        else:
+        elif not self._is_closing:
             self._transport.close()
 
     def abort(self) -> None:

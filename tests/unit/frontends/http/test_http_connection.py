@@ -242,6 +242,45 @@ def test_a_client_that_has_sent_more_than_is_answered_gets_to_read_the_last_answ
     assert transport.is_aborted
 
 
+def test_an_answer_that_closes_drops_a_large_body_that_is_still_coming():
+    site = FakeSite(on_request=leave_open)
+    _, transport = connect(site)
+    large = post("/large", b"x" * LARGE)
+    transport.receive(post("/1") + post("/2") + large[:-1])
+    site.exchanges[0].keep_alive = False
+    site.exchanges[0].respond(b"1")
+    transport.receive(large[-1:])
+    assert [e.target for e in site.exchanges] == [b"/1", b"/2"]
+
+
+def test_a_client_that_is_sending_its_next_request_gets_to_read_the_answer_that_closes():
+    site = FakeSite(on_request=leave_open)
+    _, transport = connect(site)
+    transport.receive(post("/1") + post("/2", b"body")[:-1])
+    site.exchanges[0].keep_alive = False
+    site.exchanges[0].respond(b"1")
+    assert transport.has_ended_writing
+    assert not transport.is_closing()
+    transport.receive(b"y")
+    assert len(site.exchanges) == 1
+
+
+def test_a_client_that_takes_its_last_answer_slowly_gets_all_of_it():
+    site = FakeSite(on_request=leave_open)
+    connection, transport = connect(site)
+    transport.receive(post("/", b"", "Connection: close"))
+    connection.pause_writing()
+    site.exchanges[0].respond(b"x" * 5000)
+    for second in range(10):
+        transport.unsent_bytes = 5000 - second
+        connection.sweep(later(transport, second))
+    assert not transport.is_aborted
+    transport.unsent_bytes = 0
+    connection.sweep(later(transport, 10))
+    connection.sweep(later(transport, 13))
+    assert transport.is_aborted
+
+
 def test_who_leaves_abandons_every_request_under_way_and_gets_no_answer():
     abandoned = []
 
@@ -598,6 +637,16 @@ def test_a_draining_server_does_not_wait_for_a_request_that_has_not_come_whole()
     transport.receive(post("/", b"x" * 100_000)[:-1])
     connection.drain()
     assert site.refused_statuses() == [503]
+
+
+def test_a_draining_server_lets_a_client_read_that_it_was_refused():
+    """However often it is told to drain: as it closes, too."""
+    connection, transport = connect(FakeSite())
+    transport.receive(post("/", b"x" * 100_000)[:-1])
+    connection.drain()
+    connection.drain()
+    assert transport.has_ended_writing
+    assert not transport.is_closing()
 
 
 # --- the other end ---------------------------------------------------------------------------------------------------
