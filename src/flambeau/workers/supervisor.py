@@ -24,6 +24,8 @@ from flambeau.workers.process import Launch, WorkerFailed, WorkerHooks, WorkerPr
 
 logger = logging.getLogger(__name__)
 
+_LOAD_FAILED = "its handler does not load"
+
 
 class Seats(Protocol):
     """Where ready workers get their batches: the dispatcher."""
@@ -52,6 +54,8 @@ class Slot:
     restarts: int = 0
     failure: str = ""
     """Why the last process ended or did not become ready; empty if none has failed since the last one was ready."""
+    failure_in_brief: str = ""
+    """The same without what the worker wrote, which may name paths and data."""
     out_of_memory: bool = False
     failed_loads: int = 0
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -176,8 +180,8 @@ class Supervisor:
         return sum(slot.window.is_healthy(now) for slot in self.slots)
 
     def last_failure(self) -> str:
-        """Why there is no worker; empty if none failed."""
-        return next((slot.failure for slot in reversed(self.slots) if slot.failure), "")
+        """Why there is no worker, in words that are fit for any client; empty if none failed."""
+        return next((slot.failure_in_brief for slot in reversed(self.slots) if slot.failure), "")
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -227,7 +231,7 @@ class Supervisor:
                 slot.restarts += 1
         except Exception:  # the border of one worker: a fault of ours must not leave its callers waiting
             logger.exception("worker %d of model %s %s is given up", slot.id, *self._ref)
-            slot.failure = "internal error, see the log"
+            slot.failure = slot.failure_in_brief = "internal error, see the log"
             self._move(slot, WorkerState.GIVEN_UP)
         finally:
             if slot.stopping.is_set():
@@ -237,6 +241,7 @@ class Supervisor:
     async def _start(self, slot: Slot, window: RetryWindow) -> WorkerProcess | None:
         """One attempt. None: it failed, as the slot says, or the slot is to stop."""
         slot.started_at = time.time()
+        slot.idle.clear()
         self._move(slot, WorkerState.LOADING)
         try:
             starting = asyncio.ensure_future(self._start_worker(self._launch(slot.id), self._hooks))
@@ -268,7 +273,7 @@ class Supervisor:
             if process.gone.done():
                 end = process.gone.result()
                 self._seats.detach(slot.id, WorkerDied(_sentence(end.reason), out_of_memory=end.out_of_memory))
-                self._note_failure(slot, window, end.in_full, end.out_of_memory)
+                self._note_failure(slot, window, end.in_full, end.reason, end.out_of_memory)
         finally:
             slot.process = None
             self._seats.detach(slot.id, None)
@@ -276,10 +281,12 @@ class Supervisor:
 
     def _note_failed_load(self, slot: Slot, window: RetryWindow, reason: str, out_of_memory: bool) -> None:
         slot.failed_loads += 1
-        self._note_failure(slot, window, reason, out_of_memory)
+        self._note_failure(slot, window, reason, _LOAD_FAILED, out_of_memory)
 
-    def _note_failure(self, slot: Slot, window: RetryWindow, reason: str, out_of_memory: bool) -> None:
-        slot.failure, slot.out_of_memory = reason, out_of_memory
+    def _note_failure(
+        self, slot: Slot, window: RetryWindow, reason: str, reason_in_brief: str, out_of_memory: bool
+    ) -> None:
+        slot.failure, slot.failure_in_brief, slot.out_of_memory = reason, reason_in_brief, out_of_memory
         window.failed(self._clock.monotonic())
         logger.error("Backend worker error: worker %d of model %s %s: %s", slot.id, *self._ref, reason)
         if slot.state is not WorkerState.STOPPING:

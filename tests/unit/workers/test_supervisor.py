@@ -211,17 +211,29 @@ async def test_a_wait_that_begins_while_a_worker_is_being_replaced_does_not_fail
 @in_fake_time
 async def test_a_worker_that_fails_for_the_whole_retry_window_is_given_up_and_no_hope_is_left(clock):
     stage = Stage(clock, max_retry_timeout_s=100.0)
-    stage.outcomes.extend(WorkerFailed("ValueError: no weights") for _ in range(100))
+    stage.outcomes.extend(WorkerFailed("ValueError: /secret has no weights") for _ in range(100))
     began_at = clock.now
     stage.want(1)
     await until(lambda: stage.states == [WorkerState.GIVEN_UP])
     supervisor = stage.supervisor
     assert not supervisor.has_hope
     assert supervisor.healthy_count(stage.clock.now) == 0
-    assert supervisor.last_failure() == "ValueError: no weights"
+    assert supervisor.slots[0].failure == "ValueError: /secret has no weights"
+    assert supervisor.last_failure() == "its handler does not load"
     pauses_s = [1, 1, 2, 3, 5, 8, 13, 21, 34, 55]  # the failure after 88 s is the last in the window
     assert supervisor.slots[0].restarts == len(pauses_s)
     assert clock.now - began_at == pytest.approx(sum(pauses_s), abs=0.1)
+
+
+@in_fake_time
+async def test_why_there_is_no_worker_is_said_without_what_the_worker_wrote_last(clock):
+    stage = Stage(clock, max_retry_timeout_s=0.0)
+    stage.want(1)
+    await stage.supervisor.wait_ready()
+    stage.workers[0].die(WorkerExit("exited with status 1", False, "FileNotFoundError: /secret/weights.pt"))
+    await until(lambda: stage.states == [WorkerState.GIVEN_UP])
+    assert stage.supervisor.slots[0].failure == "exited with status 1: FileNotFoundError: /secret/weights.pt"
+    assert stage.supervisor.last_failure() == "exited with status 1"
 
 
 @in_fake_time
@@ -252,6 +264,24 @@ async def test_a_worker_that_is_scaled_away_finishes_its_batch_first(clock):
     await scaled
     assert last.gone.done()
     assert stage.seats.calls[-1] == ("detach", 2, None)
+
+
+@in_fake_time
+async def test_what_a_worker_that_died_had_finished_does_not_cut_its_successor_short(clock):
+    stage = Stage(clock)
+    stage.want(1)
+    await stage.supervisor.wait_ready()
+    stage.workers[0].hooks.on_released(1)  # it was to be killed, and its last answer came all the same
+    stage.workers[0].die()
+    await until(lambda: len(stage.workers) == 2 and stage.states == [WorkerState.READY])
+    stage.seats.busy.add(1)
+    stage.want(0)
+    await until(lambda: ("release", 1) in stage.seats.calls[-1:])
+    successor = stage.workers[1]
+    assert not successor.gone.done()
+    successor.hooks.on_released(1)
+    await stage.supervisor.wait_ready()
+    assert successor.gone.done()
 
 
 @in_fake_time
