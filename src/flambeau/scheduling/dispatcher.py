@@ -198,7 +198,7 @@ class Dispatcher:
         if seat is None:
             return
         if not seat.batches or seat.batches[0].batch_id != reply.batch_id:
-            seat.worker.kill(f"answered batch {reply.batch_id}, which it was not asked")
+            self._kill(seat, f"answered batch {reply.batch_id}, which it was not asked")
             return
         batch = seat.batches.popleft()
         now = self._time()
@@ -206,7 +206,7 @@ class Dispatcher:
         rows = reply.rows
         if len(rows) != len(jobs):
             seat.batches.appendleft(batch)
-            seat.worker.kill(f"answered {len(rows)} rows of {len(jobs)}")
+            self._kill(seat, f"answered {len(rows)} rows of {len(jobs)}")
             return
         queue = self._queue
         queue.open_window(self._rule.batch_done(now, len(jobs), reply.seconds, queue.window_arrivals))
@@ -347,6 +347,11 @@ class Dispatcher:
         seat.batches.append(SentBatch(self._next_batch_id, jobs, now))
         seat.worker.send(Batch(self._next_batch_id, [job.request for job in jobs]))
 
+    def _kill(self, seat: _Seat, reason: str) -> None:
+        """End a worker; until it is gone it is given nothing more, as that would die with it."""
+        self.release(seat.worker.id)
+        seat.worker.kill(reason)
+
     def _cut_later(self, delay_s: float) -> None:
         if self._cut_timer is not None:
             self._cut_timer.cancel()
@@ -361,7 +366,7 @@ class Dispatcher:
         timeout_s = self._response_timeout_s
         for seat in list(self._seats.values()):
             if seat.batches and now - seat.batches[0].started_at > timeout_s:
-                seat.worker.kill(f"no answer within the response timeout of {timeout_s:g} s")
+                self._kill(seat, f"no answer within the response timeout of {timeout_s:g} s")
         self._tick_timer = self._loop.call_later(min(_TICK_S, self._queue_timeout_s / 4), self._tick)
 
     def _expire(self, now: float) -> None:

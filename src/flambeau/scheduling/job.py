@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from enum import IntEnum
 from typing import Protocol
 
 from flambeau.api import Caller
 from flambeau.errors import ServingError
 from flambeau.request import InferenceReply, InferenceRequest
+
+logger = logging.getLogger(__name__)
 
 
 class JobState(IntEnum):
@@ -63,5 +66,8 @@ def settle(job: Job, outcome: InferenceReply | ServingError) -> bool:
         return False
     job.caller = None
     job.state = JobState.SETTLED
-    caller.answer(outcome)
+    try:
+        caller.answer(outcome)
+    except Exception:  # the border of one request: a fault in answering it must not cost those of its batch theirs
+        logger.exception("request %s could not be answered", job.request.request_id)
     return True

@@ -402,6 +402,53 @@ async def test_a_worker_that_answers_what_it_was_not_asked_is_killed(bench):
     assert bench.answered() == {"a": b"a"}
 
 
+@scenario()
+async def test_a_worker_that_is_being_killed_is_given_nothing_more(bench):
+    worker = bench.worker()
+    bench.submit("a")
+    await bench.turn()
+    (batch,) = worker.sent
+    worker.answer()
+    worker.unanswered.append(batch)
+    worker.answer()
+    assert worker.kill_reasons
+    bench.submit("b")
+    await bench.turn()
+    worker.die()
+    assert worker.rows() == [["a"]]
+    successor = bench.worker()
+    await bench.turn()
+    successor.answer()
+    assert bench.answered() == {"a": b"a", "b": b"b"}
+
+
+@scenario(batching=batching(1), response_timeout_s=2.0)
+async def test_an_answer_that_crosses_the_order_to_kill_counts_and_nothing_follows_it(bench):
+    worker = bench.worker()
+    bench.submit("a")
+    await bench.pass_time(2.6)
+    assert worker.kill_reasons
+    bench.submit("b")
+    worker.answer()
+    await bench.turn()
+    assert bench.answered() == {"a": b"a"}
+    assert worker.rows() == [["a"]]
+
+
+@scenario()
+async def test_a_fault_in_answering_one_caller_costs_the_others_of_its_batch_nothing(bench):
+    class Faulty:
+        def answer(self, outcome):
+            raise RuntimeError("cannot answer")
+
+    worker = bench.worker()
+    bench.dispatcher.submit(request("a"), Faulty(), bench.clock.monotonic())
+    bench.submit("bc")
+    await bench.turn()
+    worker.answer()
+    assert bench.answered() == {"b": b"b", "c": b"c"}
+
+
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
