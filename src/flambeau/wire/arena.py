@@ -1,9 +1,10 @@
 """Memory that both ends of one connection see, so that large values need not go through the socket.
 
-A stretch of memory without a name (``memfd``) has slots of equal size, ``MAX_BATCHES`` for each direction. Who
-sends a frame puts all its segments into one of its slots, one after the other, and takes the slots in turn. That is safe
-because a worker has at most so many batches at a time: a slot is used again only after the answer to the batch that used
-it last, and by then both ends have copied out of it what they keep. Segments that do not fit go through the socket.
+A stretch of memory without a name (``memfd``) has slots of equal size, ``MAX_BATCHES`` for each direction. Who sends a
+frame puts all its segments into one of its slots, one after the other, and takes the slots in turn. That is safe
+because a worker has at most so many batches at a time: a slot is used again only after the answer to the batch that
+used it last, and by then both ends have copied out of it what they keep. Segments that do not fit go through the
+socket.
 
 The memory cannot be shrunk or grown by either end (it is sealed): a worker that goes wrong can spoil the values of its
 own batches and nothing else.
@@ -31,12 +32,23 @@ _F_ADD_SEALS, _F_SEAL_SHRINK, _F_SEAL_GROW = 1033, 0x0002, 0x0004
 
 
 def make_memory(slot_bytes: int = SLOT_BYTES) -> int | None:
-    """A file descriptor of memory for one connection, to be closed by the caller; None where there is no such thing."""
+    """A file descriptor of memory for one connection, to be closed by the caller.
+
+    Returns:
+        None where there is no such thing, or the process may not have it (a sandbox, a limit): the socket will do.
+    """
     if not hasattr(os, "memfd_create"):
         return None
-    fd = os.memfd_create("flambeau", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, 2 * SLOTS * slot_bytes)
-    fcntl.fcntl(fd, _F_ADD_SEALS, _F_SEAL_SHRINK | _F_SEAL_GROW)
+    try:
+        fd = os.memfd_create("flambeau", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError:
+        return None
+    try:
+        os.ftruncate(fd, 2 * SLOTS * slot_bytes)
+        fcntl.fcntl(fd, _F_ADD_SEALS, _F_SEAL_SHRINK | _F_SEAL_GROW)
+    except OSError:
+        os.close(fd)
+        return None
     return fd
 
 

@@ -47,7 +47,7 @@ class WorkerChannel(asyncio.BufferedProtocol):
             transport.writelines(buffers)
 
     def share(self, arena: Arena) -> None:
-        """Exchange large values through this memory from now on. It is closed with the channel."""
+        """Exchange large values through this memory from now on, until ``on_lost``: then it may be closed."""
         self._reader.arena = arena
 
     def allow_frames(self, max_frame_bytes: int) -> None:
@@ -78,7 +78,5 @@ class WorkerChannel(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        arena, self._reader.arena = self._reader.arena, None
-        if arena is not None:
-            arena.close()
+        self._reader.arena = None
         self._on_lost()

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from flambeau.errors import FlambeauError
@@ -69,36 +70,10 @@ async def start_worker(launch: Launch, hooks: WorkerHooks) -> WorkerProcess:
     Raises:
         WorkerFailed: it died, could not load, or took longer than ``startup_timeout_s``; nothing of it is left.
     """
-    ours, theirs = socket.socketpair()
-    memory = make_memory()
     try:
-        process = await asyncio.create_subprocess_exec(
-            launch.python,
-            "-m",
-            "flambeau.runtime",
-            "--fd",
-            str(theirs.fileno()),
-            *(() if memory is None else ("--memory-fd", str(memory))),
-            pass_fds=(theirs.fileno(), *(() if memory is None else (memory,))),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(launch.environment),
-            start_new_session=True,  # Ctrl-C is for the server alone; and the whole group can be ended
-            limit=_MAX_LINE_BYTES,
-        )
+        process, ours, arena = await _spawn(launch)
     except OSError as error:
-        ours.close()
         raise WorkerFailed(f"{launch.python} could not be started: {error.strerror}") from None
-    except asyncio.CancelledError:
-        ours.close()
-        raise
-    else:
-        arena = None if memory is None else Arena(memory, is_server=True)
-    finally:
-        theirs.close()
-        if memory is not None:
-            os.close(memory)
     worker = WorkerProcess(launch, process, hooks, arena)
     try:
         await worker.connect(ours)
@@ -107,6 +82,43 @@ async def start_worker(launch: Launch, hooks: WorkerHooks) -> WorkerProcess:
         await asyncio.shield(worker.end())
         raise
     return worker
+
+
+async def _spawn(launch: Launch) -> tuple[asyncio.subprocess.Process, socket.socket, Arena | None]:
+    """A process, the server's end of its socket and of the memory that it may share.
+
+    Raises:
+        OSError: there is no such interpreter, or no file, memory or process is left; nothing stays open.
+    """
+    with ExitStack() as ours_to_close, ExitStack() as theirs_to_close:
+        ours, theirs = socket.socketpair()
+        ours_to_close.callback(ours.close)
+        theirs_to_close.callback(theirs.close)
+        arguments = ["--fd", str(theirs.fileno())]
+        inherited = [theirs.fileno()]
+        arena = None
+        memory = make_memory()
+        if memory is not None:
+            theirs_to_close.callback(os.close, memory)
+            arena = Arena(memory, is_server=True)
+            ours_to_close.callback(arena.close)
+            arguments += ["--memory-fd", str(memory)]
+            inherited.append(memory)
+        process = await asyncio.create_subprocess_exec(
+            launch.python,
+            "-m",
+            "flambeau.runtime",
+            *arguments,
+            pass_fds=inherited,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(launch.environment),
+            start_new_session=True,  # Ctrl-C is for the server alone; and the whole group can be ended
+            limit=_MAX_LINE_BYTES,
+        )
+        ours_to_close.pop_all()
+    return process, ours, arena
 
 
 class WorkerProcess:
@@ -210,6 +222,8 @@ class WorkerProcess:
             self.kill(f"it sent {type(message).__name__}, which only the server sends")
 
     def _on_lost(self) -> None:
+        if self._arena is not None:
+            self._arena.close()
         self._channel_lost.set()
         self._hooks.on_lost(self.id)
 

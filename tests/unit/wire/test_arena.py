@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +27,17 @@ def ends() -> Iterator[tuple[Arena, Arena]]:
     yield server, worker
     server.close()
     worker.close()
+
+
+def test_where_files_of_the_size_are_not_allowed_there_is_no_memory_and_nothing_stays_open() -> None:
+    open_files = os.listdir("/proc/self/fd")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SLOT_BYTES, hard))
+    try:
+        assert make_memory(SLOT_BYTES) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir("/proc/self/fd") == open_files
 
 
 def batch(number: int, *sizes: int) -> Batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import stat
 import sys
 from contextlib import asynccontextmanager
@@ -104,6 +105,11 @@ def with_script(script):
     return decorate
 
 
+def memory_map():
+    with open("/proc/self/maps") as maps:
+        return maps.read()
+
+
 def batch(*values):
     return Batch(1, [InferenceRequest("id", [], [("body", "", value)]) for value in values])
 
@@ -158,6 +164,32 @@ async def test_one_that_minds_neither_its_connection_nor_sigterm_is_killed(stage
 async def test_an_interpreter_that_is_not_there_is_named(stage):
     with pytest.raises(WorkerFailed, match="/no/python could not be started: No such file or directory"):
         await stage.start(python="/no/python")
+
+
+@pytest.mark.parametrize("spare_files", [0, 1, 2, 3])
+def test_a_start_without_files_left_fails_like_any_other_and_leaves_nothing_open(tmp_path, spare_files):
+    async def scenario():
+        stage = Stage(tmp_path, "")
+        open_files = os.listdir("/proc/self/fd")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        next_file = os.dup(0)
+        os.close(next_file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_file + spare_files, limits[1]))
+        try:
+            with pytest.raises(WorkerFailed, match="could not be started: Too many open files"):
+                await stage.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert os.listdir("/proc/self/fd") == open_files
+
+    run(scenario())
+
+
+@with_script("be_ready()")
+async def test_memory_that_a_worker_did_not_want_to_share_is_given_back(stage):
+    worker = await stage.start()
+    await worker.end()
+    assert "memfd:flambeau" not in memory_map()
 
 
 @with_script("time.sleep(600)")
