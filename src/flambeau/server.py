@@ -80,7 +80,7 @@ class Server:
         self._background: list[asyncio.Task[None]] = []
         self._has_loaded = False
         with ExitStack() as opened:
-            console = sys.stdout if config.console_log else None
+            console = sys.stdout if config.console_log else sys.stderr
             self._logs = LogFiles(config.log_dir, config.metrics_dir, console=console, echo_all=config.console_log)
             opened.callback(self._logs.close)
             root = logging.getLogger()

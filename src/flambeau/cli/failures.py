@@ -32,8 +32,14 @@ class UsageProblem(FlambeauError):
 
 def report(error: FlambeauError | OSError) -> int:
     """Print an error to stderr; returns the exit code."""
-    print_error(str(error), _hint(error))
+    print_error(_message(error), _hint(error))
     return EXIT_USAGE if isinstance(error, ConfigError | UsageProblem) else EXIT_FAILURE
+
+
+def _message(error: FlambeauError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:  # without Python's "[Errno 98]"
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _hint(error: FlambeauError | OSError) -> str:

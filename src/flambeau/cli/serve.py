@@ -210,13 +210,18 @@ def _startup_models(models: Sequence[str], cwd: Path) -> str:
 def _startup_model(model: str, cwd: Path) -> str:
     if "," in model:
         raise UsageProblem(f"model {model!r}: a comma separates models, so no path may have one", "rename the file")
-    if (cwd / model).exists():
-        return str(cwd / model)
+    path = _existing(model, cwd)
+    if path is not None:
+        return path
     named = _NAMED_MODEL.fullmatch(model)
     if named and not _URL.fullmatch(model):
-        path = cwd / named["path"]
-        return f"{named['name']}={path if path.exists() else named['path']}"
+        return f"{named['name']}={_existing(named['path'], cwd) or named['path']}"
     return model
+
+
+def _existing(model: str, cwd: Path) -> str | None:
+    """The absolute path of a file or folder here, without the ``..`` that no model's URL may have."""
+    return os.path.normpath(cwd / model) if (cwd / model).exists() else None
 
 
 def _split_settings(settings: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from flambeau.logs.access import AccessLog
+from flambeau.logs.console import ConsoleLines
 from flambeau.logs.formats import MetricsLog, ServerLogHandler, WorkerLog, label
 from flambeau.logs.line_log import LineLog
 from flambeau.logs.writer import LogWriter
@@ -33,11 +34,12 @@ class LogFiles:
         """
         Args:
             metrics_dir: folder of the two metrics logs; None: ``log_dir``.
-            console: stream that gets the server's own log too; None: none does.
-            echo_all: whether ``console`` gets the other four as well.
+            console: stream that gets what goes wrong, in a line each; None: none does.
+            echo_all: whether ``console`` gets all that is logged instead.
         """
         metrics_dir = metrics_dir or log_dir
         echo = console if echo_all else None
+        problems = None if console is None or echo_all else ConsoleLines(console)
         with ExitStack() as opened:
 
             def open_log(folder: Path, name: str, echo: TextIO | None, logger: str = "") -> LineLog:
@@ -46,19 +48,21 @@ class LogFiles:
                 opened.callback(log.close)
                 return log
 
-            server_log = open_log(log_dir, "ts_log.log", console)
+            if problems is not None:
+                opened.callback(problems.flush)
+            server_log = open_log(log_dir, "ts_log.log", echo)
             worker_log = open_log(log_dir, "model_log.log", echo)
             access_log = open_log(log_dir, "access_log.log", echo, "ACCESS_LOG")
             ts_metrics_log = open_log(metrics_dir, "ts_metrics.log", echo, "TS_METRICS")
             model_metrics_log = open_log(metrics_dir, "model_metrics.log", echo, "MODEL_METRICS")
             self._opened = opened.pop_all()
-        self.handler = ServerLogHandler(server_log)
+        self.handler = ServerLogHandler(server_log, problems)
         self.worker = WorkerLog(worker_log)
         self.access = AccessLog(access_log)
         self.ts_metrics = MetricsLog(ts_metrics_log)
         self.model_metrics = MetricsLog(model_metrics_log)
         self._logs = (server_log, worker_log, access_log, ts_metrics_log, model_metrics_log)
-        self._writer = LogWriter(self._logs)
+        self._writer = LogWriter(self._logs if problems is None else (*self._logs, problems))
 
     def flush(self) -> None:
         """Write what waits, from the calling thread."""

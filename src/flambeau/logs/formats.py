@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from flambeau.logs.console import ConsoleLines
 from flambeau.logs.line_log import LineLog
 from flambeau.logs.text import one_entry, one_line, stamp
 
@@ -56,13 +57,21 @@ class ServerLogHandler(logging.Handler):
 
     _formatter = logging.Formatter()
 
-    def __init__(self, log: LineLog) -> None:
+    def __init__(self, log: LineLog, console: ConsoleLines | None = None) -> None:
+        """
+        Args:
+            console: gets warnings and errors, in one line each: ``error: <message>``.
+        """
         super().__init__()
         self._log = log
+        self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
+            if self._console is not None and record.levelno >= logging.WARNING:
+                severity = "error" if record.levelno >= logging.ERROR else "warning"
+                self._console.write(f"{severity}: {one_line(text)}")
             if record.exc_info:
                 text = f"{text}\n{self._formatter.formatException(record.exc_info)}"
             place = label(record.levelname, record.threadName or "", record.name)

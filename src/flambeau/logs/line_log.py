@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from flambeau.errors import ConfigError
+from flambeau.logs.console import put_text
 from flambeau.logs.rotation import RotatingFile
 from flambeau.logs.text import STAMP_CHARS
 
@@ -108,17 +109,8 @@ class LineLog:
             if self._echo_label:
                 lines = [f"{line[:STAMP_CHARS]}{self._echo_label}{line[STAMP_CHARS:]}" for line in lines]
                 text = "\n".join(lines) + "\n"
-            self._echo_text(self._echo, text)
-
-    def _echo_text(self, echo: TextIO, text: str) -> None:
-        try:
-            try:
-                echo.write(text)
-            except UnicodeEncodeError:
-                echo.write(text.encode("ascii", "backslashreplace").decode("ascii"))
-            echo.flush()
-        except (OSError, ValueError):  # whoever read it has gone, or it was closed
-            self._echo = None
+            if not put_text(self._echo, text):
+                self._echo = None
 
     def _lose(self, lines: int, error: OSError) -> None:
         if not self._lost:

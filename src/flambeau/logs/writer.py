@@ -6,8 +6,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-
-from flambeau.logs.line_log import LineLog
+from typing import Protocol
 
 INTERVAL_S = 0.2
 """How old a line gets before it is written, at most: whoever follows a log does not notice."""
@@ -15,10 +14,16 @@ PAUSE_S = 0.0005
 """Rest between pieces of work, so that the event loop never waits for the interpreter longer than for one piece."""
 
 
+class Flushed(Protocol):
+    """What lines wait in until they are written."""
+
+    def flush(self, pause_s: float = 0.0) -> None: ...
+
+
 class LogWriter:
     """One background thread that flushes all logs again and again."""
 
-    def __init__(self, logs: Sequence[LineLog], interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, logs: Sequence[Flushed], interval_s: float = INTERVAL_S) -> None:
         self._logs = logs
         self._interval_s = interval_s
         self._stopping = threading.Event()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import threading
 from pathlib import Path
 
@@ -65,12 +66,30 @@ def test_each_kind_of_line_has_its_file(tmp_path: Path):
     files.close()
 
 
-def test_the_console_gets_the_servers_own_log(tmp_path: Path):
+def test_the_console_gets_what_goes_wrong_in_a_line_each(tmp_path: Path):
     console = io.StringIO()
     files = LogFiles(tmp_path, console=console)
     fill(files)
+    for level, message in (
+        (logging.WARNING, "no\x1b[31m GPU"),
+        (logging.ERROR, "Failed to load model: a.mar: damaged"),
+    ):
+        files.handler.handle(logging.LogRecord("flambeau.server", level, "", 1, message, None, None))
     files.close()
-    assert without_time(console.getvalue()) == [" [INFO ] MainThread flambeau.server - started"]
+    assert console.getvalue() == "warning: no\\x1b[31m GPU\nerror: Failed to load model: a.mar: damaged\n"
+
+
+def test_the_console_gets_no_traceback(tmp_path: Path):
+    console = io.StringIO()
+    files = LogFiles(tmp_path, console=console)
+    try:
+        raise ValueError("details")
+    except ValueError:
+        exc_info = sys.exc_info()
+    files.handler.handle(logging.LogRecord("flambeau.server", logging.ERROR, "", 1, "work failed", None, exc_info))
+    files.close()
+    assert console.getvalue() == "error: work failed\n"
+    assert "ValueError: details" in (tmp_path / "ts_log.log").read_text()
 
 
 def test_the_console_can_have_everything_in_torchserves_form(tmp_path: Path):
@@ -97,7 +116,7 @@ def test_console_metrics_can_be_read_as_torchserves_benchmark_suite_reads_them(t
 
 def test_lines_are_written_in_the_background(tmp_path: Path):
     console = Signal()
-    files = LogFiles(tmp_path, console=console)
+    files = LogFiles(tmp_path, console=console, echo_all=True)
     fill(files)
     assert console.written.wait(timeout=10)
     files.close()
