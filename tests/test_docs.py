@@ -1,5 +1,6 @@
 """The documentation says what the code does."""
 
+import re
 from pathlib import Path
 
 from typer.main import get_command
@@ -21,3 +22,17 @@ def test_every_option_that_a_setting_names_exists():
     existing = {name for parameter in serve.params for name in (*parameter.opts, *parameter.secondary_opts)}
     named = {name for setting in SERVER_SETTINGS.values() for name in setting.option.split(" / ")}
     assert named - existing - {"", "MODEL…"} == set()
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    found = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        found.add(page)
+        for target in re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            linked = (page.parent / target).resolve()
+            assert linked.exists(), f"{page.name} links to {target}, which is not there"
+            if linked not in found:
+                waiting.append(linked)
+    assert set((ROOT / "docs").glob("*.md")) - found == set()
