@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ _OUT_OF_MEMORY_MARKS = (
     "Cannot allocate memory",
 )
 """What Python, C++, torch's allocators and the C library write when memory runs out."""
+
+_SAME_BATCH_S = 0.1
+"""A worker that has more batches may have begun the next when an answer arrives: what it wrote just now is kept."""
 
 _SHELL_SIGNAL_BASE = 128
 """A shell between server and worker reports a child killed by signal n as 128 + n."""
@@ -35,6 +39,41 @@ class WorkerExit:
     def in_full(self) -> str:
         """For log and management: ``exited with status 1: ModuleNotFoundError: No module named 'foo'``."""
         return f"{self.reason}: {self.last_line}" if self.last_line else self.reason
+
+
+class LastWords:
+    """What a worker wrote last to its error stream about the work that it has now.
+
+    A traceback of a request that has been answered explains no later death, and may speak of memory that has long been
+    free again. Output and answers come by two ways, so a line may arrive a little after the answer that it belongs to.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._line = ""
+        self._heard_at = 0.0
+        self._unanswered = 0
+
+    @property
+    def line(self) -> str:
+        """Empty if it wrote nothing."""
+        return self._line
+
+    def heard(self, line: str) -> None:
+        if line:
+            self._line, self._heard_at = line, self._monotonic()
+
+    def asked(self) -> None:
+        """A batch is sent to it."""
+        if not self._unanswered:
+            self._line = ""
+        self._unanswered += 1
+
+    def answered(self) -> None:
+        """It has answered a batch."""
+        self._unanswered -= 1
+        if self._line and self._monotonic() - self._heard_at > _SAME_BATCH_S:
+            self._line = ""
 
 
 class OomCounter:

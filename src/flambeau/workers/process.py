@@ -15,7 +15,7 @@ from flambeau.errors import FlambeauError
 from flambeau.wire.arena import Arena, make_memory
 from flambeau.wire.channel import WorkerChannel
 from flambeau.wire.messages import WIRE_VERSION, Batch, BatchReply, Hello, Load, Loaded, Message, Place
-from flambeau.workers.exits import OomCounter, WorkerExit, explain_exit
+from flambeau.workers.exits import LastWords, OomCounter, WorkerExit, explain_exit
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class WorkerProcess:
         self._arena = arena
         self._oom_counter = launch.oom_counter
         self._kill_reason = ""
-        self._last_error_line = ""
+        self._last_words = LastWords()
         self._pumps = [
             asyncio.ensure_future(self._pump(process.stdout, False)),
             asyncio.ensure_future(self._pump(process.stderr, True)),
@@ -170,6 +170,7 @@ class WorkerProcess:
             raise WorkerFailed(f"not ready within the startup timeout of {launch.startup_timeout_s:g} s")
 
     def send(self, batch: Batch) -> None:
+        self._last_words.asked()
         self._channel.send(batch)
 
     def place(self, cores: tuple[int, ...], threads: int) -> None:
@@ -209,6 +210,7 @@ class WorkerProcess:
 
     def _on_message(self, message: Message) -> None:
         if type(message) is BatchReply:
+            self._last_words.answered()
             self._hooks.on_reply(self.id, message)
         elif isinstance(message, Loaded):
             if not self._loaded.done():
@@ -248,7 +250,7 @@ class WorkerProcess:
             pump.cancel()
         if self._kill_reason:
             return WorkerExit(self._kill_reason, False)
-        return explain_exit(returncode, last_stderr_line=self._last_error_line, oom_counter=self._oom_counter)
+        return explain_exit(returncode, last_stderr_line=self._last_words.line, oom_counter=self._oom_counter)
 
     async def _pump(self, stream: asyncio.StreamReader | None, is_error: bool) -> None:
         """Hand on a pipe line by line until it ends."""
@@ -263,8 +265,8 @@ class WorkerProcess:
                 rest = b""
             for line in lines:
                 text = line.decode("utf-8", "replace").rstrip("\r")
-                if is_error and text.strip():
-                    self._last_error_line = text.strip()
+                if is_error:
+                    self._last_words.heard(text.strip())
                 self._hooks.on_line(self.id, text, is_error)
             if not chunk:
                 return

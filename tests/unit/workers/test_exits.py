@@ -1,6 +1,7 @@
 import pytest
 
-from flambeau.workers.exits import OomCounter, WorkerExit, explain_exit
+from flambeau.testing.clock import FakeClock
+from flambeau.workers.exits import LastWords, OomCounter, WorkerExit, explain_exit
 
 
 class KernelCount:
@@ -92,3 +93,43 @@ def test_last_line_is_kept_apart_from_what_clients_may_read():
 
 def test_worker_that_wrote_nothing_has_nothing_to_add():
     assert explain_exit(-11).in_full == "killed by SIGSEGV"
+
+
+def test_the_last_words_are_the_last_line_that_says_something():
+    words = LastWords()
+    words.heard("Traceback (most recent call last):")
+    words.heard("ValueError: x")
+    words.heard("")
+    assert words.line == "ValueError: x"
+
+
+def test_what_was_written_before_it_was_asked_explains_nothing_later():
+    words = LastWords()
+    words.asked()
+    words.answered()
+    words.heard("MemoryError")  # of that batch: its line came after its answer
+    assert words.line == "MemoryError"
+    words.asked()
+    assert words.line == ""
+
+
+def test_what_belongs_to_an_answered_batch_is_forgotten_even_if_it_is_never_idle():
+    clock = FakeClock()
+    words = LastWords(clock.monotonic)
+    words.asked()
+    words.heard("MemoryError")
+    words.asked()
+    clock.advance(0.2)
+    words.answered()
+    assert words.line == ""
+
+
+def test_what_it_writes_about_the_next_batch_outlives_the_answer_to_the_one_before():
+    clock = FakeClock()
+    words = LastWords(clock.monotonic)
+    words.asked()
+    words.asked()
+    words.heard("std::bad_alloc")
+    clock.advance(0.01)
+    words.answered()
+    assert words.line == "std::bad_alloc"

@@ -49,12 +49,17 @@ class Stage:
         self.lines = []
         self.replies = asyncio.Queue()
         self.lost = asyncio.Event()
+        self.said = asyncio.Event()
         self.hooks = WorkerHooks(
             on_reply=lambda worker_id, reply: self.replies.put_nowait((worker_id, reply)),
             on_released=lambda worker_id: None,
             on_lost=lambda worker_id: self.lost.set(),
-            on_line=lambda worker_id, line, is_error: self.lines.append((line, is_error)),
+            on_line=self._on_line,
         )
+
+    def _on_line(self, worker_id, line, is_error):
+        self.lines.append((line, is_error))
+        self.said.set()
 
     async def start(self, *, startup_timeout_s=TIMEOUT_S, max_frame_bytes=1_000_000, python=None):
         load = Load(model_name="m", model_version="1.0", model_dir="/", handler="h", batch_size=1)
@@ -290,3 +295,17 @@ async def test_one_that_is_killed_says_for_what(stage):
     assert ended.reason == "no answer within the response timeout of 1 s"
     assert not ended.out_of_memory
     assert stage.lost.is_set()
+
+
+@with_script(
+    "be_ready(); connection.receive(); print('MemoryError', file=sys.stderr, flush=True);"
+    "connection.send(BatchReply(1, [InferenceReply(b'')], 0.0)); connection.receive(); sys.exit(3)"
+)
+async def test_its_end_is_not_explained_by_what_it_wrote_about_an_earlier_batch(stage):
+    worker = await stage.start()
+    worker.send(batch(b"1"))
+    await stage.replies.get()
+    await stage.said.wait()
+    worker.send(batch(b"2"))
+    ended = await worker.gone
+    assert (ended.in_full, ended.out_of_memory) == ("exited with status 3", False)
