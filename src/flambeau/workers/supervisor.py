@@ -225,7 +225,7 @@ class Supervisor:
                     self._move(slot, WorkerState.GIVEN_UP)
                     break
                 delay_s = window.next_delay_s(self._clock.monotonic())
-                logger.warning("Retry worker: %d in %g seconds.", slot.id, delay_s)
+                logger.warning("Retry worker: %d in %g seconds.", slot.id, round(delay_s, 1))
                 self._move(slot, WorkerState.BACKING_OFF)
                 await _first(asyncio.ensure_future(asyncio.sleep(delay_s)), slot.stopping)
                 slot.restarts += 1
