@@ -97,6 +97,7 @@ class Registry:
         gpus = detect_gpus()
         self.gpu_count = gpus if config.number_of_gpu is None else min(gpus, config.number_of_gpu)
         self._oom_counter = OomCounter()
+        self._registrations: set[asyncio.Task[Done]] = set()
         self._removals: dict[asyncio.Task[bool], ModelVersion] = {}
         """Versions that are not listed any more and finish what they have accepted."""
         self._is_stopping = False
@@ -158,18 +159,29 @@ class Registry:
     # --- api.Management: changes -------------------------------------------------------------------------------------
 
     async def register(self, registration: Registration) -> Done:
+        """Goes on by itself if the caller is cancelled: a client for which it takes too long finds its model later, or
+        nothing that is in the way of another attempt."""
         _check_supported(registration)
+        call = asyncio.ensure_future(self._register(registration))
+        self._registrations.add(call)
+        call.add_done_callback(self._registrations.discard)
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            call.add_done_callback(lambda done: _log_unheard(registration.url, done))
+            raise
+
+    async def _register(self, registration: Registration) -> Done:
         version = await self._add(registration, at_startup=False)
         name, number = version.ref
         try:
             self._start(version, version.config.min_workers, version.config.max_workers)
             if registration.synchronous:
                 await version.supervisor.wait_ready()
-        except asyncio.CancelledError:
-            raise  # the client has left, perhaps because loading took too long for it: the model goes on loading
         except BaseException:
             # A version that never worked does not stay: the client may fix it and register again.
-            await self._remove(version)
+            if self._is_listed(version):
+                await self._remove(version)
             raise
         self._observer.models_changed()
         if not version.config.min_workers:
@@ -217,9 +229,7 @@ class Registry:
         held = self._model(model.name)
         if version.ref.version == held.default and len(held.versions) > 1:
             raise DefaultVersionInUse(model.name)
-        in_time = await self._remove(version)
-        self._observer.models_changed()
-        if not in_time:
+        if not await self._remove(version):
             raise CleanupTimedOut(model.name)
         return Done(f'Model "{model.name}" unregistered')
 
@@ -307,6 +317,8 @@ class Registry:
         for removal in self._removals:
             removal.cancel()
         await asyncio.gather(*(version.stop(0.0) for version in versions))
+        if self._registrations:
+            await asyncio.wait(self._registrations)  # each fails by now, and tidies up
         self._models.clear()
         self.generation += 1
 
@@ -446,28 +458,37 @@ class Registry:
         )
 
     async def _remove(self, version: ModelVersion) -> bool:
-        """Take a version out, let it finish what it has accepted, and end its workers.
+        """Take a version out at once, let it finish what it has accepted, and end its workers.
 
         Goes on by itself if the caller is cancelled: a client that leaves must not leave workers behind.
 
         Returns:
             Whether all was answered, and ended, within ``unregister_model_timeout``.
         """
-        removal = asyncio.ensure_future(self._take_out(version))
+        self._unlist(version)
+        removal = asyncio.ensure_future(self._retire(version))
         self._removals[removal] = version
         removal.add_done_callback(self._removals.pop)
         return await asyncio.shield(removal)
 
-    async def _take_out(self, version: ModelVersion) -> bool:
+    def _is_listed(self, version: ModelVersion) -> bool:
         name, number = version.ref
         model = self._models.get(name)
-        if model is not None and model.versions.get(number or "") is version:
-            del model.versions[number or ""]
-            if not model.versions:
-                del self._models[name]
-            elif model.default == number:
-                model.default = next(iter(model.versions))
-            self.generation += 1
+        return model is not None and model.versions.get(number or "") is version
+
+    def _unlist(self, version: ModelVersion) -> None:
+        name, number = version.ref
+        model = self._models[name]
+        del model.versions[number or ""]
+        if not model.versions:
+            del self._models[name]
+        elif model.default == number:
+            model.default = next(iter(model.versions))
+        self.generation += 1
+        if not self._is_stopping:  # else it is the server that goes, and the model comes back with it
+            self._observer.models_changed()
+
+    async def _retire(self, version: ModelVersion) -> bool:
         in_time = await version.retire(self._config.unregister_model_timeout_s)
         self._place()
         if is_remote(version.url):
@@ -483,6 +504,13 @@ class _Entrance:
     def __init__(self, version: ModelVersion) -> None:
         self.ref = version.ref
         self.submit = version.dispatcher.submit
+
+
+def _log_unheard(url: str, registration: asyncio.Task[Done]) -> None:
+    """What a client that has left is not told any more."""
+    error = registration.exception()
+    if error is not None:
+        logger.error("Failed to register model: %s: %s", url, error)
 
 
 def _check_supported(registration: Registration) -> None:
