@@ -23,6 +23,10 @@ from flambeau.request import EXPLAIN, InferenceReply, InferenceRequest, Payload,
 _MAX_TARGETS = 4096
 """Targets that are remembered; a client that makes up new ones only empties the cache."""
 
+_MAX_REMEMBERED_BYTES = 512
+"""A longer target is taken apart each time. One may be as long as a header and have a thousand fields, and so many of
+those would fill the memory."""
+
 _NOT_IN_A_NAME = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 _NOT_IN_A_LINE = re.compile(rb"[\x00-\x1f\x7f]")
 
@@ -109,7 +113,7 @@ class Predictions:
 
     def _resolve(self, exchange: Exchange, route: PredictRoute) -> _Target:
         ref = route.model
-        is_lasting = ref is not None
+        is_lasting = ref is not None and len(exchange.target) <= _MAX_REMEMBERED_BYTES
         if ref is None:
             fields = parameters(exchange.noted.get(b"content-type"), bytes(exchange.body), route.query)
             ref = invoked_model(self._inference.sole_model(), fields)

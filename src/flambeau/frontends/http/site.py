@@ -54,8 +54,7 @@ class HttpSite:
             call = self._loop.create_task(self._call(exchange, exchange.connection.http_version))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
-            if exchange.response is None:
-                exchange.on_abandon = call.cancel
+            exchange.on_abandon = call.cancel
 
     def refuse(self, exchange: Exchange, error: ServingError) -> None:
         self._identify(exchange)

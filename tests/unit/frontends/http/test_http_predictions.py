@@ -152,6 +152,16 @@ def test_a_client_that_makes_up_targets_does_not_fill_the_memory():
     assert len(replies) == 4200
 
 
+@pytest.mark.parametrize(("query_bytes", "times_resolved"), [(100, 1), (1000, 3)])
+def test_only_a_target_of_usual_length_is_remembered(query_bytes, times_resolved):
+    port = InferencePort(echo_model())
+    resolve, resolved = port.inference.resolve, []
+    port.inference.resolve = lambda ref: resolved.append(ref) or resolve(ref)
+    requests = [post("/models/echo/invoke?" + "q" * query_bytes, b"x") for _ in range(3)]
+    assert [reply.status for reply in port.send(*requests)] == [200] * 3
+    assert len(resolved) == times_resolved
+
+
 # --- what a handler may say ------------------------------------------------------------------------------------------
 
 
