@@ -285,7 +285,6 @@ async def _serve(
         for waiting in (draining, hurry):
             waiting.cancel()
         await asyncio.wait((draining, hurry))
-        _log_failure(draining)
     finally:
         await server.stop()
     return 0

@@ -13,9 +13,9 @@ class WorkerState(Enum):
     """What a worker is doing. The value is what the describe API shows."""
 
     STARTING = "starting"
-    """The process is being started and has not said hello."""
+    """Wanted, and nothing done for it yet."""
     LOADING = "loading"
-    """The process is there and loads the handler."""
+    """Its process is being started, or loads the handler."""
     READY = "ready"
     BACKING_OFF = "backing off"
     """It failed; no process is there until the delay is over."""
