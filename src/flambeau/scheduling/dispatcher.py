@@ -6,7 +6,8 @@ task and no future here. Jobs that arrive in one turn of the loop are cut togeth
 A worker that is quick may be given further batches while it still has one: for handlers that take microseconds the way
 there and back would be most of the time, and several batches share one system call and one wake-up. Only full batches
 are given ahead, only when no worker is idle, and only as many as take next to no time (``_AHEAD_S``), so that nobody
-waits behind another who could have been served elsewhere.
+waits behind another who could have been served elsewhere. Where a worker is so quick that it is given several, a batch
+of ``_ENOUGH_ROWS`` need not be full: to wait for the rest would leave the worker without work, and then the server.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ _QUICK_BATCH_S = 0.002
 
 _AHEAD_S = 0.0005
 """Work that a worker is given ahead where its batches take less than that: about what it may wait for the next."""
+
+_ENOUGH_ROWS = 8
+"""Rows that are worth the way to the worker, which costs as much as a few of them."""
 
 _TICK_S = 0.5
 """How often time-outs are looked at, at most; a quarter of the response time-out where that is less."""
@@ -132,7 +136,7 @@ class Dispatcher:
         if self._takes_only_idle and (not self._idle or queue.depth >= len(self._idle)):
             raise NoWorker(self.ref.name)
         queue.put_nowait(job)
-        if not self._is_cut_scheduled and (self._idle or queue.depth >= self._batch_size):
+        if not self._is_cut_scheduled and (self._idle or queue.depth >= self._rows_ahead):
             self._is_cut_scheduled = True
             self._loop.call_soon(self._cut)
         return job
@@ -210,7 +214,7 @@ class Dispatcher:
             return
         queue = self._queue
         queue.open_window(self._rule.batch_done(now, len(jobs), reply.seconds, queue.window_arrivals))
-        self._depth = _depth(self._rule.cost.mean_s)
+        self._set_depth(_depth(self._rule.cost.mean_s))
         if seat.batches:
             seat.batches[0].started_at = now
         elif not seat.is_leaving:
@@ -240,6 +244,7 @@ class Dispatcher:
             self._rule = rule_for(config.batching)
             self._depth = 1
         self._batch_size = config.batching.batch_size
+        self._set_depth(self._depth)
         self._response_timeout_s = config.response_timeout_s
         self._retries_deaths = config.retry_on_worker_death
         self._takes_only_idle = config.use_job_ticket
@@ -247,6 +252,10 @@ class Dispatcher:
         if self._tick_timer is not None:
             self._tick_timer.cancel()
         self._tick()
+
+    def _set_depth(self, depth: int) -> None:
+        self._depth = depth
+        self._rows_ahead = min(self._batch_size, _ENOUGH_ROWS) if depth > 2 else self._batch_size
 
     def refuse(self, refusal: Callable[[], ServingError] | None) -> None:
         """Accept nothing more, with this error; None: accept again. What waits goes on waiting."""
@@ -333,8 +342,8 @@ class Dispatcher:
             self._send(seat, jobs, now)
 
     def _quick_seat(self) -> _Seat | None:
-        """The worker to which a full batch may be given ahead."""
-        if self._depth > 1 and self._queue.depth >= self._batch_size and not self._queue.has_retries:
+        """The worker to which a batch may be given ahead."""
+        if self._depth > 1 and self._queue.depth >= self._rows_ahead and not self._queue.has_retries:
             least, room = None, self._depth
             for seat in self._seats.values():
                 if len(seat.batches) < room and not seat.is_leaving:

@@ -226,6 +226,19 @@ async def test_a_worker_that_takes_no_time_is_given_as_many_batches_as_the_wire_
     assert worker.rows() == [[row] for row in "abcdefghijkl"[:MAX_BATCHES]]
 
 
+@scenario(batching=batching(20), queue_jobs=100)
+async def test_a_worker_that_takes_no_time_is_given_enough_rows_ahead_though_they_do_not_fill_a_batch(bench):
+    worker = await warmed_worker(bench, 0.0)
+    bench.submit("a")
+    await bench.turn()
+    bench.submit("bcdefgh")
+    await bench.turn()
+    assert worker.rows() == [["a"]]
+    bench.submit("i")
+    await bench.turn()
+    assert worker.rows() == [["a"], [*"bcdefghi"]]
+
+
 @scenario(batching=batching(2))
 async def test_batches_ahead_go_to_the_worker_that_has_the_fewest(bench):
     first = await warmed_worker(bench, 0.0)
