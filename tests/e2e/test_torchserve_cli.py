@@ -127,6 +127,8 @@ def test_the_console_shows_all_logs_in_torchserves_format(torchserve: TorchServe
         rf'{stamp}main ACCESS_LOG - /127\.0\.0\.1:\d+ "POST /predictions/echo HTTP/1\.1" 200 \d+$',
         rf"{stamp}main TS_METRICS - Requests2XX\.Count:\d+\.0\|#Level:Host\|#hostname:[^,]+,timestamp:\d+$",
         rf"{stamp}main MODEL_METRICS - PredictionTime\.ms:\d+\.\d+\|#ModelName:echo,Level:Model\|#hostname:",
+        rf"{stamp}\S+ \S+ - Model echo loaded\.$",
+        rf"{stamp}\S+ \S+ - Torch worker started\.$",
         rf"{stamp}\S+ \S+ - W-9000-echo_1\.0 State change WORKER_STARTED -> WORKER_MODEL_LOADED$",
     ):
         assert re.search(line, output, re.MULTILINE), line

@@ -216,6 +216,7 @@ class WorkerProcess:
             if not self._loaded.done():
                 self._loaded.set_result(message)
         elif isinstance(message, Hello):
+            logger.info("Torch worker started.")  # TorchServe's words: scripts wait for them
             if message.wire_version != WIRE_VERSION:
                 self.kill(f"it speaks wire version {message.wire_version}, not {WIRE_VERSION}")
             elif message.shares_memory and self._arena is not None:
