@@ -213,6 +213,8 @@ class Server:
             if config.load_all_models:
                 models = [StartupModel(url=name) for name in self._store.list_all()]
             await self.registry.load_at_startup(models, self._overrides)
+        if self.registry.is_stopping:
+            return  # what was refused because of that is not to be forgotten: see stop
         self._has_loaded = True
         if self._snapshots is not None:
             await self._snapshots.write(SnapshotKind.STARTUP)

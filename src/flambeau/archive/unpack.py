@@ -128,6 +128,8 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
         mode = info.external_attr >> 16
         if info.flag_bits & 1:
             raise InvalidModel(f"Archive has an encrypted member: {printable(info.filename)}")
+        if not info.filename:
+            raise InvalidModel("Archive is damaged: it has a member without a name")
         if info.is_dir():
             kind = MemberKind.DIRECTORY
         elif stat.S_ISLNK(mode):

@@ -118,6 +118,11 @@ class Registry:
     def is_healthy(self) -> bool:
         return all(model.versions[model.default].is_healthy() for model in self._models.values())
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it refuses everything new."""
+        return self._is_stopping
+
     # --- api.Management: views ---------------------------------------------------------------------------------------
 
     def list_models(self, limit: int, offset: int) -> ModelPage:

@@ -104,21 +104,41 @@ async def _spawn(launch: Launch) -> tuple[asyncio.subprocess.Process, socket.soc
             ours_to_close.callback(arena.close)
             arguments += ["--memory-fd", str(memory)]
             inherited.append(memory)
-        process = await asyncio.create_subprocess_exec(
-            launch.python,
-            "-m",
-            "flambeau.runtime",
-            *arguments,
-            pass_fds=inherited,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(launch.environment),
-            start_new_session=True,  # Ctrl-C is for the server alone; and the whole group can be ended
-            limit=_MAX_LINE_BYTES,
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                launch.python,
+                "-m",
+                "flambeau.runtime",
+                *arguments,
+                pass_fds=inherited,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=dict(launch.environment),
+                start_new_session=True,  # Ctrl-C is for the server alone; and the whole group can be ended
+                limit=_MAX_LINE_BYTES,
+            )
         )
+        try:
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _end_unwanted(starting)
+            raise
         ours_to_close.pop_all()
     return process, ours, arena
+
+
+async def _end_unwanted(starting: asyncio.Future[asyncio.subprocess.Process]) -> None:
+    """A start that was cancelled half-way may have made a process already, which nobody else knows of."""
+    try:
+        process = await starting
+    except OSError:
+        return
+    try:
+        process.kill()
+    except ProcessLookupError:  # it has ended by itself
+        pass
+    await process.wait()
 
 
 class WorkerProcess:
