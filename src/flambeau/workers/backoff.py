@@ -81,4 +81,5 @@ class RetryWindow:
         """Seconds from now until the next attempt; 0 if it is due."""
         if self.failures == 0:
             return 0.0
-        return max(0.0, self._last_failed_at + restart_delay_s(self.failures) - now)
+        # The time that has passed is taken off the step, not now off a moment: rounding can then not exceed the step.
+        return max(0.0, restart_delay_s(self.failures) - (now - self._last_failed_at))

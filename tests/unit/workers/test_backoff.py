@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flambeau.workers.backoff import RetryWindow, restart_delay_s
@@ -75,6 +75,7 @@ def test_a_failing_worker_is_healthy_exactly_while_its_window_is_open(window_s, 
     assert window.is_given_up(now) is not is_open
 
 
+@example([(1.8299834867014073, True)], 0.0)
 @given(st.lists(st.tuples(moments, st.booleans())).map(sorted), moments)
 def test_next_attempt_is_never_further_away_than_its_step(events, later):
     window = RetryWindow(300)
