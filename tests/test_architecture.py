@@ -19,7 +19,7 @@ PARTS = VALUES | {"scheduling", "workers", "runtime"}
 SERVER = (PARTS - {"runtime"}) | {"registry", "frontends", "listeners", "observer", "server"}
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"version"},
+    "__init__": {"version", "local"},
     "errors": set(),
     "clock": set(),
     "version": set(),
@@ -34,12 +34,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listeners": VALUES,
     "observer": PARTS - {"runtime"} | {"registry"},
     "server": SERVER - {"server"},
+    "local": PARTS | {"registry"},
+    "stages": {"errors"},
     "cli": SERVER,
     "testing": {"errors", "request", "api", "clock", "wire"},
 }
 """By package or module directly below ``flambeau``: what it may import besides itself."""
 
-HAS_TORCH = {"runtime"}
+HAS_TORCH = {"runtime", "local", "stages"}
 """What runs where the handler runs. Everything else must work, and start fast, where torch is not installed."""
 
 PURE = {

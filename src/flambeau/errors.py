@@ -316,6 +316,65 @@ class StartFailed(ServingError):
             self.kind = ErrorKind.OUT_OF_MEMORY
 
 
+class ModelClosed(ServingError):
+    """A local model or pipeline was called after it was closed, or was closed before it came to the call."""
+
+    kind = ErrorKind.OVERLOADED
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} is closed")
+
+
+class ForkedModel(ServingError):
+    """A local model was called in a process other than the one that loaded it."""
+
+    kind = ErrorKind.INTERNAL
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} was loaded before this process was forked; load it in the process that calls it")
+
+
+class ReentrantCall(ServingError):
+    """A handler called the model that it belongs to, and would have waited for itself."""
+
+    kind = ErrorKind.HANDLER_FAILED
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} was called from inside its own handler, which would wait for itself")
+
+
+class CallTimedOut(ServingError, TimeoutError):
+    """A local call's time was over before its answer came."""
+
+    kind = ErrorKind.QUEUE_TIMED_OUT
+
+    def __init__(self, model: str, timeout_s: float) -> None:
+        super().__init__(f"{model} gave no answer within {timeout_s:g} s")
+
+
+class WrongResults(ServingError):
+    """A function of rows returned something other than one result a row."""
+
+    kind = ErrorKind.HANDLER_FAILED
+
+    def __init__(self, model: str, problem: str) -> None:
+        super().__init__(f"{model} {problem}")
+
+
+class StageFailed(ServingError):
+    """A stage of a pipeline failed; ``__cause__`` is what it raised."""
+
+    kind = ErrorKind.HANDLER_FAILED
+
+    def __init__(self, stage: str, row: int | None, reason: str) -> None:
+        """``row``: place in the iterable given to ``map``, from 0; None for a single call."""
+        where = f"stage {stage!r}" if row is None else f"stage {stage!r}, row {row}"
+        super().__init__(f"{where}: {reason}")
+        self.stage = stage
+        self.row = row
+        self.reason = reason
+
+
 class InternalError(ServingError):
     """A fault of Flambeau's own. What happened is in the log."""
 

@@ -1,0 +1,1 @@
+"""Ready-made stages for pipelines: functions of a batch of rows."""
