@@ -353,12 +353,18 @@ class CallTimedOut(ServingError, TimeoutError):
 
 
 class WrongResults(ServingError):
-    """A function of rows returned something other than one result a row."""
+    """A handler returned something other than one result a row."""
 
     kind = ErrorKind.HANDLER_FAILED
 
-    def __init__(self, model: str, problem: str) -> None:
-        super().__init__(f"{model} {problem}")
+    def __init__(self, sentence: str, detail: str) -> None:
+        """
+        Args:
+            sentence: TorchServe's, for a client over the network.
+            detail: what was returned, for whoever can see the handler.
+        """
+        super().__init__(detail)
+        self.sentence = sentence
 
 
 class StageFailed(ServingError):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
+from flambeau.errors import WrongResults
 from flambeau.request import InferenceReply, InferenceRequest, MetricUpdate
 from flambeau.runtime.context import Context, RequestProcessor
 from flambeau.runtime.entry_point import EntryPoint
@@ -84,33 +85,47 @@ class LoadedHandler:
         """What the handler has recorded since the last call, also while it loaded or in threads of its own."""
         return self.metrics.take_updates()
 
-    def _attempt(self, rows: Sequence[InferenceRequest]) -> list[InferenceReply] | InferenceReply:
-        """One call of the handler: the replies, or the one that all rows get because it failed as a whole."""
-        self.context.begin_batch(rows)
-        self.metrics.begin_batch(rows)
-        data = make_rows(rows, self._decode)
+    def call(self, requests: Sequence[InferenceRequest], rows: Sequence[dict[str, Any]]) -> list[Any]:
+        """The handler's own results for a batch, one a row and not yet made bytes: what a local call returns.
+
+        Args:
+            requests: what the context and the metrics know of each row.
+            rows: what the handler is given for each.
+
+        Raises:
+            WrongResults: it returned something else than a list of as many results.
+            Exception: whatever it raised.
+        """
+        self.context.begin_batch(requests)
+        self.metrics.begin_batch(requests)
         started_at = perf_counter()
+        results = self._entry(rows, self.context)
+        elapsed_ms = (perf_counter() - started_at) * 1000.0
+        if not isinstance(results, list):
+            raise WrongResults(NOT_A_LIST, f"handler returned {type(results).__name__}, not a list")
+        if len(results) != len(requests):
+            raise WrongResults(WRONG_LENGTH, f"handler returned {len(results)} answers to {len(requests)} rows")
+        self._prediction_time.add_or_update(round(elapsed_ms, 2), self._dimensions, self.metrics.request_id())
+        return results
+
+    def _attempt(self, requests: Sequence[InferenceRequest]) -> list[InferenceReply] | InferenceReply:
+        """One call of the handler: the replies, or the one that all rows get because it failed as a whole."""
         try:
-            results = self._entry(data, self.context)
+            results = self.call(requests, make_rows(requests, self._decode))
         except PredictionException as error:
             logger.warning("handler rejected the request: %s", error)
             return reply_for(error)
+        except WrongResults as error:
+            logger.warning("%s", error.message)
+            return failed(error.sentence)
         except Exception as error:  # the border to user code: whatever it raises costs these rows, not the worker
-            logger.warning("handler failed on a batch of %d", len(rows), exc_info=True)
+            logger.warning("handler failed on a batch of %d", len(requests), exc_info=True)
             return reply_for(error)
-        elapsed_ms = (perf_counter() - started_at) * 1000.0
-        if not isinstance(results, list):
-            logger.warning("handler returned %s, not a list", type(results).__name__)
-            return failed(NOT_A_LIST)
-        if len(results) != len(rows):
-            logger.warning("handler returned %d answers to %d rows", len(results), len(rows))
-            return failed(WRONG_LENGTH)
-        self._prediction_time.add_or_update(round(elapsed_ms, 2), self._dimensions, self.metrics.request_id())
         processors = self.context.touched_processors()
         if processors is None:
             return [self._reply(result) for result in results]
-        if len(processors) != len(rows):
-            logger.warning("handler replaced the %d request processors by %d", len(rows), len(processors))
+        if len(processors) != len(requests):
+            logger.warning("handler replaced the %d request processors by %d", len(requests), len(processors))
             return failed(WRONG_LENGTH)
         return [self._reply(result, processor) for result, processor in zip(results, processors, strict=True)]
 
