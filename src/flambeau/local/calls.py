@@ -39,6 +39,10 @@ class LocalCallable(ABC):
             QueueFull, ModelClosed, ForkedModel
         """
 
+    def submit_row(self, row: Any, number: int, *, timeout_s: float | None = None, priority: int = 0) -> Future[Any]:
+        """``submit`` for one of many rows; ``number`` is its place among them, from 0, for errors to name."""
+        return self.submit(row, timeout_s=timeout_s, priority=priority)
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Settings, workers, queue and what batching has seen: values that JSON can say."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ class Engine(Protocol):
     def call(self, row: Any, timeout_s: float | None, priority: int) -> Any: ...
 
     def submit(self, row: Any, timeout_s: float | None, priority: int) -> Future[Any]: ...
+
+    def stream(self, row: Any, timeout_s: float | None, priority: int) -> Iterator[Any]: ...
 
     def describe(self) -> dict[str, Any]:
         """``workers``, ``queue`` and ``batching``, each as the describe API of the server has them."""

@@ -8,8 +8,8 @@ from typing import Any
 class Fields(dict[str, Any]):
     """Several named values that make one row of a handler, as the fields of a form would.
 
-    A handler written for TorchServe is given a dict per row. Any other value ``x`` becomes ``{"body": x}``, as if it had
-    been posted; a plain dict too, as if it had been posted as JSON.
+    A handler written for TorchServe is given a dict per row. Any other value ``x`` becomes ``{"body": x}``, as if it
+    had been posted; a plain dict too, as if it had been posted as JSON.
     """
 
 

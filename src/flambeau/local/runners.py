@@ -41,7 +41,7 @@ def runner_of(source: Any, *, name: str, batch_size: int = 1, device: str | None
         source = source()
     if _is_module(source):
         return _of_module(source, device)
-    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "__call__", None)):
+    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(type(source), "__call__", None)):
         raise ConfigError("source", _name_of(source), "is asynchronous; a plain function of a list of rows is needed")
     if not callable(source):
         raise ConfigError(
