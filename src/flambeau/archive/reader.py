@@ -44,6 +44,22 @@ class UnpackedModel:
         """Whether ``remove`` deletes anything."""
         return self.unpacked_to is not None
 
+    def config_text(self) -> str | None:
+        """The text of the model's configuration file; None if its manifest names none.
+
+        Raises:
+            InvalidModel: it is not there, or not UTF-8.
+        """
+        name = self.manifest.config_file
+        if name is None:
+            return None
+        try:
+            return (self.directory / name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InvalidModel(f"The manifest names the config file {name}: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise InvalidModel(f"{name} is not UTF-8 text.") from None
+
     def remove(self) -> None:
         """Delete what was unpacked. Does nothing for a directory that is served in place, nor the second time."""
         if self.unpacked_to is not None:

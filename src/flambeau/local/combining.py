@@ -20,7 +20,6 @@ What keeps this correct:
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import weakref
@@ -276,7 +275,7 @@ class CombiningEngine:
                 else:
                     result = self._run_measured(worker, row)
                 if isinstance(result, _SPECIAL):
-                    result = _plain(result)
+                    result = plain_result(result)
                 return result
             except Exception:
                 worker.failures += 1
@@ -749,7 +748,7 @@ def _help(engine: CombiningEngine, errands: SimpleQueue[_Worker | None]) -> None
         engine.run_errand(worker)
 
 
-def _plain(result: Any) -> Any:
+def plain_result(result: Any) -> Any:
     """The answer, where a result is a failure or comes in parts."""
     if isinstance(result, Exception):
         raise result
@@ -802,12 +801,5 @@ def _forget_all() -> None:
         engine.forget()
 
 
-def _close_all() -> None:
-    """At the interpreter's exit: what has been accepted is answered, as with ``concurrent.futures``."""
-    for engine in list(_engines):
-        engine.close(None)
-
-
-atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)

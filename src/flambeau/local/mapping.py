@@ -27,7 +27,7 @@ def mapped(
     window: int,
     progress: bool | None,
 ) -> Iterator[Any]:
-    """See :meth:`~flambeau.local.calls.LocalCallable.map`. Rows under way are taken back when the iterator is closed."""
+    """See :meth:`~flambeau.local.calls.LocalCallable.map`. An iterator that is closed takes back what is under way."""
     source = enumerate(rows)
     collect = _InOrder() if ordered else _AsTheyCome()
     with ExitStack() as stack:

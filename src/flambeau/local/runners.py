@@ -41,11 +41,11 @@ def runner_of(source: Any, *, name: str, batch_size: int = 1, device: str | None
         source = source()
     if _is_module(source):
         return _of_module(source, device)
-    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(type(source), "__call__", None)):
-        raise ConfigError("source", _name_of(source), "is asynchronous; a plain function of a list of rows is needed")
     if not callable(source):
+        raise ConfigError("source", source_name(source), "is not a function, class, nn.Module, archive or folder")
+    if inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(type(source).__call__):
         raise ConfigError(
-            "source", _name_of(source), "is not a function, a class, an nn.Module, an archive or a folder"
+            "source", source_name(source), "is asynchronous; a plain function of a list of rows is needed"
         )
     return _of_function(source, name)
 
@@ -180,5 +180,6 @@ def _is_module(source: Any) -> bool:
     return torch is not None and isinstance(source, torch.nn.Module)
 
 
-def _name_of(source: Any) -> str:
-    return str(getattr(source, "__qualname__", None) or type(source).__qualname__)
+def source_name(source: Any) -> str:
+    """What a source calls itself: a function's or a class's name, or that of an object's class."""
+    return str(getattr(source, "__name__", None) or type(source).__name__)

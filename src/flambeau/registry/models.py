@@ -7,7 +7,6 @@ version; what takes long (downloading, unpacking, waiting for workers) happens o
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -43,16 +42,13 @@ from flambeau.errors import (
     ShuttingDown,
     VersionNotFound,
 )
-from flambeau.registry.launching import launch_for, max_frame_bytes
+from flambeau.registry.host import Host
+from flambeau.registry.launching import max_frame_bytes
 from flambeau.registry.snapshot import SnapshotModel, SnapshotModels, parse_model_snapshot
 from flambeau.registry.version import ModelVersion
 from flambeau.request import DESCRIBE, InferenceRequest, ModelRef, Purpose
 from flambeau.wire.messages import BatchReply
-from flambeau.workers.cores import available_cores
-from flambeau.workers.devices import assign_gpus, detect_gpus
-from flambeau.workers.exits import OomCounter
-from flambeau.workers.placement import Placement, default_workers
-from flambeau.workers.process import Launch
+from flambeau.workers.placement import default_workers
 
 logger = logging.getLogger(__name__)
 
@@ -90,13 +86,7 @@ class Registry:
         self._observer = observer
         self._models: dict[str, _Model] = {}
         self.generation = 0
-        self._worker_ids = itertools.count(config.initial_worker_port)
-        cores = available_cores()
-        self._usable_cores = cores.usable
-        self._placement = Placement(cores.cores, cores.usable)
-        gpus = detect_gpus()
-        self.gpu_count = gpus if config.number_of_gpu is None else min(gpus, config.number_of_gpu)
-        self._oom_counter = OomCounter()
+        self._host = Host(config)
         self._registrations: set[asyncio.Task[Done]] = set()
         self._removals: dict[asyncio.Task[bool], ModelVersion] = {}
         """Versions that are not listed any more and finish what they have accepted."""
@@ -255,9 +245,9 @@ class Registry:
         Args:
             overrides: ``batch_size``, ``max_batch_delay_s``, ``initial_workers``: the command line's wishes.
         """
-        workers = self._config.default_workers_per_model or self.gpu_count
+        workers = self._config.default_workers_per_model or self._host.gpu_count
         if not workers:
-            workers = default_workers(max(1, len(models)), self._usable_cores, None)
+            workers = default_workers(max(1, len(models)), self._host.usable_cores, None)
         for model in models:
             registration = Registration(url=model.url, model_name=model.name, **overrides)  # type: ignore[arg-type]
             try:
@@ -404,7 +394,7 @@ class Registry:
             response_timeout_s=registration.response_timeout_s,
             startup_timeout_s=registration.startup_timeout_s,
             initial_workers=registration.initial_workers,
-            yaml_text=_read_yaml(unpacked),
+            yaml_text=unpacked.config_text(),
             yaml_name=manifest.config_file or "",
         )
         for warning in loaded.warnings:
@@ -416,10 +406,10 @@ class Registry:
             handler,
             loaded.config,
             loaded_at_startup=at_startup,
-            on_gpu=self.gpu_count > 0 and loaded.config.placement.device_type != "cpu",
-            launch=self._launch,
+            on_gpu=self._host.gpu_count > 0 and loaded.config.placement.device_type != "cpu",
+            launch=self._host.launch,
             max_frame_bytes=lambda config: max_frame_bytes(config, self._config),
-            new_worker_id=lambda: next(self._worker_ids),
+            new_worker_id=self._host.new_worker_id,
             on_batch=self._observer.batch_done,
             on_line=self._observer.worker_line,
             on_loaded=self._observer.worker_loaded,
@@ -434,33 +424,8 @@ class Registry:
     def _start(self, version: ModelVersion, minimum: int, maximum: int) -> None:
         """Have so many workers wanted, placed and started."""
         version.want(minimum, maximum)
-        self._place()
+        self._host.place(self.versions())
         version.supervisor.start()
-
-    def _place(self) -> None:
-        """Plan all workers anew and move those that run."""
-        versions = self.versions()
-        plan = self._placement.plan([worker for version in versions for worker in version.wanted_workers()])
-        for version in versions:
-            version.place(plan)
-
-    def _launch(self, version: ModelVersion, worker_id: int) -> Launch:
-        slots = len(version.supervisor.slots)
-        gpu_id = None
-        if version.on_gpu:
-            devices = assign_gpus(slots, version.config.placement.device_ids, self.gpu_count)
-            gpu_id = devices[version.worker_index(worker_id)]
-        return launch_for(
-            worker_id,
-            version.ref,
-            version.model,
-            version.handler,
-            version.config,
-            self._config,
-            version.assignments[worker_id],
-            gpu_id,
-            self._oom_counter,
-        )
 
     async def _remove(self, version: ModelVersion) -> bool:
         """Take a version out at once, let it finish what it has accepted, and end its workers.
@@ -495,7 +460,7 @@ class Registry:
 
     async def _retire(self, version: ModelVersion) -> bool:
         in_time = await version.retire(self._config.unregister_model_timeout_s)
-        self._place()
+        self._host.place(self.versions())
         if is_remote(version.url):
             self._store.remove_downloaded(version.model.source)
         return in_time
@@ -528,18 +493,6 @@ def _check_supported(registration: Registration) -> None:
 
 def _named_version(model: ModelRef) -> str:
     return "" if model.version is None else f", version: {model.version}"
-
-
-def _read_yaml(unpacked: UnpackedModel) -> str | None:
-    name = unpacked.manifest.config_file
-    if name is None:
-        return None
-    try:
-        return (unpacked.directory / name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidModel(f"The manifest names the config file {name}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise InvalidModel(f"{name} is not UTF-8 text.") from None
 
 
 def _saved(version: ModelVersion, is_default: bool) -> SnapshotModel:
