@@ -13,9 +13,30 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 Payload = bytes | bytearray | memoryview
+
+
+class Gathered:
+    """Several buffers that are one value on the wire: they are put one after the other where the value goes.
+
+    Only for values that travel outside the envelope (see ``wire``). The buffers must not change until it is written.
+    """
+
+    __slots__ = ("buffers", "size_bytes")
+
+    def __init__(self, buffers: Sequence[Payload]) -> None:
+        self.buffers = buffers
+        self.size_bytes = sum(map(len, buffers))
+
+    def __len__(self) -> int:
+        return self.size_bytes
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.buffers)
+
+
 if TYPE_CHECKING:
-    RequestValue = Payload | int
-    ReplyBody = Payload | int
+    RequestValue = Payload | Gathered | int
+    ReplyBody = Payload | Gathered | int
 else:
     # What msgspec makes when it decodes. Handlers written for TorchServe expect a bytearray; replies only pass through.
     RequestValue = bytearray | int

@@ -147,7 +147,7 @@ class ModelVersion:
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    async def drain(self, timeout_s: float) -> bool:
+    async def drain(self, timeout_s: float | None) -> bool:
         """Accept nothing new; wait for what has been accepted. Returns whether it was all answered, in time."""
         self._is_stopping = True
         return await self.dispatcher.drain(timeout_s)
@@ -164,7 +164,8 @@ class ModelVersion:
         self._is_stopping = True
         in_time = await self.supervisor.stop(timeout_s)
         self.dispatcher.close()
-        await asyncio.get_running_loop().run_in_executor(None, self.model.remove)
+        if self.model.is_temporary:
+            await asyncio.get_running_loop().run_in_executor(None, self.model.remove)
         return in_time
 
     # --- describe ----------------------------------------------------------------------------------------------------

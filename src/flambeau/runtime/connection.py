@@ -35,6 +35,9 @@ class Connection:
         """
         self._socket = sock
         self._arena = arena
+        self.gives_views = False
+        """Whether values in shared memory are views of it, valid until the next :meth:`send`; otherwise copies."""
+        self._reply_place = 0
         self._buffer = bytearray(RECEIVE_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._start = 0
@@ -52,6 +55,7 @@ class Connection:
             return None
         prefix = decode_prefix(self._buffer, MAX_FRAME_BYTES, self._start)
         self._start += PREFIX_BYTES
+        self._reply_place = prefix.reply_place
         size = prefix.envelope_bytes
         if size <= RECEIVE_BUFFER_BYTES:
             if not self._fill(size):
@@ -77,14 +81,15 @@ class Connection:
         return attach_segments(message, segments)
 
     def _attach_shared(self, message: Message, place: int, segment_bytes: int) -> Message:
-        """Copy segments out of shared memory, each into the ``bytearray`` that the handler is given."""
+        """Segments out of shared memory, each copied into the ``bytearray`` that the handler is given, or not."""
         if self._arena is None:
             raise ProtocolError("segments in shared memory, where none is shared")
         shared = self._arena.look(place, segment_bytes)
         segments: list[Payload] = []
         start = 0
         for size in segment_sizes(message, segment_bytes):
-            segments.append(bytearray(shared[start : start + size]))
+            segment = shared[start : start + size]
+            segments.append(segment if self.gives_views else bytearray(segment))
             start += size
         return attach_segments(message, segments)
 
@@ -93,7 +98,7 @@ class Connection:
         Raises:
             OSError: the server has closed its end.
         """
-        buffers = encode(message, self._arena)
+        buffers = encode(message, self._arena, place=self._reply_place)
         if len(buffers) == 1:
             self._socket.sendall(buffers[0])
             return

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flambeau.request import InferenceReply, InferenceRequest
+from flambeau.request import Gathered, InferenceReply, InferenceRequest
 from flambeau.runtime.wire_text import wire_text
 
 TORCHSERVE_VERSION = "0.12.0"
@@ -69,7 +69,7 @@ class RequestProcessor:
     def get_response_header(self, key: str) -> str | None:
         return self._response_headers.get(key)
 
-    def reply(self, body: bytes | bytearray) -> InferenceReply:
+    def reply(self, body: bytes | bytearray | Gathered) -> InferenceReply:
         """The row's answer with this body.
 
         Raises:

@@ -10,10 +10,15 @@ from pathlib import Path, PurePosixPath
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NamedTuple
 
+from flambeau.archive.described import DESCRIPTION_SUFFIXES
 from flambeau.errors import InvalidModel
 
 BUILT_IN_PACKAGE = "ts.torch_handler"
 """Where names such as ``image_classifier`` are looked up; Flambeau's own handlers answer there too."""
+
+OBJECTS_MODULE = "flambeau.local.serving"
+"""Makes handlers of what is none: a pipeline's description, and objects that are called with one row or with a list of
+them. It stands on this package, and is looked up by name as every handler is."""
 
 EntryPoint = Callable[[Any, Any], Any]
 
@@ -85,7 +90,9 @@ def find_entry_point(module: ModuleType, function: str | None) -> FoundHandler:
     """
     wanted = function or "handle"
     entry = getattr(module, wanted, None)
-    if callable(entry):
+    if function and callable(entry) and not _takes_a_context(entry):
+        found: FoundHandler = importlib.import_module(OBJECTS_MODULE).entry_of_object(entry)
+    elif callable(entry):
         found = FoundHandler(entry, lambda context: _initialize_function(entry, context))
     else:
         classes = handler_classes(module)
@@ -99,6 +106,39 @@ def find_entry_point(module: ModuleType, function: str | None) -> FoundHandler:
     if inspect.iscoroutinefunction(found.entry):
         raise InvalidModel(f"handler {module.__name__} is asynchronous: 'handle' must be a plain function")
     return found
+
+
+def describes_pipeline(handler: str) -> bool:
+    """Whether a handler's name is that of a pipeline's description."""
+    return PurePosixPath(handler).suffix in DESCRIPTION_SUFFIXES
+
+
+def entry_of_description(path: Path) -> FoundHandler:
+    """A pipeline's description as a handler that has not been initialised.
+
+    Raises:
+        InvalidModel: there is no such file.
+    """
+    if not path.is_file():
+        raise InvalidModel(f"the pipeline's description {path.name} is not in the model's folder")
+    found: FoundHandler = importlib.import_module(OBJECTS_MODULE).entry_of_description(path)
+    return found
+
+
+def _takes_a_context(entry: Any) -> bool:
+    """Whether it is called as TorchServe calls handlers, with data and context; what cannot be told is taken to be."""
+    if inspect.isclass(entry):
+        return False
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(entry, torch.nn.Module):
+        return False
+    try:
+        parameters = inspect.signature(entry).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    places = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+    takes_any = any(item.kind is item.VAR_POSITIONAL for item in parameters)
+    return takes_any or len(places) >= 2
 
 
 def list_classes_from_module(module: ModuleType, parent_class: type | None = None) -> list[type]:

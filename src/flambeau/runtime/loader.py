@@ -9,7 +9,14 @@ from typing import Any
 
 from flambeau.errors import InvalidModel
 from flambeau.runtime.context import TORCHSERVE_VERSION, Context
-from flambeau.runtime.entry_point import HandlerName, find_entry_point, import_handler, torch_is_missing
+from flambeau.runtime.entry_point import (
+    HandlerName,
+    describes_pipeline,
+    entry_of_description,
+    find_entry_point,
+    import_handler,
+    torch_is_missing,
+)
 from flambeau.runtime.imports import own_imports
 from flambeau.runtime.metrics import MetricsCache
 from flambeau.runtime.placement import limit_torch_threads
@@ -33,19 +40,21 @@ def load_handler(
     metrics_config: str | Path | None = None,
     threads: int | None = None,
     inter_op_threads: int | None = None,
+    views: bool = False,
 ) -> LoadedHandler:
     """Import a model's handler and initialise it. The working directory stays what it is.
 
     Args:
         model_dir: an unpacked archive, or any folder that holds the handler; goes to the front of ``sys.path``.
         model_name: as registered; None for the manifest's, else the folder's.
-        handler: ``file``, ``file.py:function`` or a built-in name; None for the manifest's.
+        handler: ``file``, ``file.py:function``, a built-in name or a pipeline's description; None for the manifest's.
         batch_size: the largest batch that will come, for the handler's information.
         gpu_id: the device; None for the CPU.
         max_response_bytes: a row whose answer is longer fails.
         metrics_config: a metrics YAML; None for the packaged metrics.
         threads: torch's intra-op threads; None leaves them.
         inter_op_threads: torch's inter-op threads; None leaves them.
+        views: whether the handler takes values as they came, views of shared memory among them.
 
     Raises:
         InvalidModel: the folder, its manifest, its YAML or its handler cannot be used; says why.
@@ -79,7 +88,10 @@ def load_handler(
         search.append(folder / name.folder)
     own_modules = {name.module.partition(".")[0], Path(described.get("modelFile") or name.module).stem}
     with own_imports(search, own_modules):
-        found = _naming_torch(lambda: find_entry_point(import_handler(name, search), name.function))
+        if describes_pipeline(handler):
+            found = _naming_torch(lambda: entry_of_description(folder / handler))
+        else:
+            found = _naming_torch(lambda: find_entry_point(import_handler(name, search), name.function))
         limit_torch_threads(threads, inter_op_threads)
         _naming_torch(lambda: found.initialize(context))
         limit_torch_threads(
@@ -92,6 +104,7 @@ def load_handler(
         decode_input_request=decode_input_request,
         isolate_failures=isolate_failures,
         max_response_bytes=max_response_bytes,
+        views=views,
     )
 
 

@@ -70,6 +70,7 @@ def _serve(connection: Connection, lifeline: Lifeline) -> int:
         return EXIT_SERVER_CLOSED
     if not isinstance(load, Load):
         raise ProtocolError(f"{type(load).__name__} before Load")
+    connection.gives_views = load.views
     handler = _load(load, connection)
     if handler is None:
         return EXIT_LOAD_FAILED
@@ -115,6 +116,7 @@ def _load(load: Load, connection: Connection) -> LoadedHandler | None:
             metrics_config=load.metrics_config,
             threads=load.threads,
             inter_op_threads=load.inter_op_threads,
+            views=load.views,
         )
         _warm_up(handler, load.warm_up)
     except Exception as error:  # the border to user code: whatever it raises is the outcome of the load

@@ -9,14 +9,16 @@ from typing import Any
 
 import msgspec
 
+from flambeau.request import Gathered
 
-def response_body(value: Any) -> bytes | bytearray:
+
+def response_body(value: Any) -> bytes | bytearray | Gathered:
     """A row's body: bytes as they are, text as UTF-8, a tensor as ``torch.save`` writes it, anything else as JSON.
 
     Raises:
         TypeError, ValueError, RecursionError: JSON cannot say it.
     """
-    if isinstance(value, (bytes, bytearray)):
+    if isinstance(value, (bytes, bytearray, Gathered)):
         return value
     if isinstance(value, str):
         return value.encode()

@@ -19,17 +19,22 @@ TEXT = "text"
 _decode_json = msgspec.json.Decoder().decode
 
 
-def make_rows(requests: Sequence[InferenceRequest], decode: bool = True) -> list[dict[str, Any]]:
+def make_rows(
+    requests: Sequence[InferenceRequest], decode: bool = True, *, views: bool = False
+) -> list[dict[str, Any]]:
     """One dict per request, from parameter name to value; of a repeated name, the last value.
 
     Args:
         decode: whether JSON and text are decoded by their content type; otherwise every value is a ``bytearray``.
+        views: whether values are to be as they came, views of shared memory among them.
     """
+    if views:
+        return [{name: value for name, _, value in request.parameters} for request in requests]
     rows = []
     for request in requests:
         row: dict[str, Any] = {}
         for name, content_type, value in request.parameters:
-            raw = value if type(value) is bytearray else bytearray(value)
+            raw = value if type(value) is bytearray else bytearray(value)  # type: ignore[arg-type]
             if decode and (content_type == JSON or content_type.startswith(TEXT)):
                 row[name] = decode_value(content_type, raw)
             else:

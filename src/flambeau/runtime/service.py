@@ -39,17 +39,20 @@ class LoadedHandler:
         decode_input_request: bool = True,
         isolate_failures: bool = True,
         max_response_bytes: int = 6_553_500,
+        views: bool = False,
     ) -> None:
         """
         Args:
             entry: called with the row dicts and the context.
             isolate_failures: whether a batch that fails is run again row by row.
             max_response_bytes: a row whose answer is longer fails.
+            views: whether the handler takes values as they came, views of shared memory among them.
         """
         self.context = context
         self.metrics = metrics
         self._entry = entry
         self._decode = decode_input_request
+        self._views = views
         self._isolate = isolate_failures
         self._max_response_bytes = max_response_bytes
         self._dimensions = (context.model_name, "Model")
@@ -111,7 +114,7 @@ class LoadedHandler:
     def _attempt(self, requests: Sequence[InferenceRequest]) -> list[InferenceReply] | InferenceReply:
         """One call of the handler: the replies, or the one that all rows get because it failed as a whole."""
         try:
-            results = self.call(requests, make_rows(requests, self._decode))
+            results = self.call(requests, make_rows(requests, self._decode, views=self._views))
         except PredictionException as error:
             logger.warning("handler rejected the request: %s", error)
             return reply_for(error)
@@ -130,6 +133,9 @@ class LoadedHandler:
         return [self._reply(result, processor) for result, processor in zip(results, processors, strict=True)]
 
     def _reply(self, result: Any, processor: RequestProcessor | None = None) -> InferenceReply:
+        if isinstance(result, Exception):  # a row's own failure, beside answers to others
+            logger.warning("handler failed on a row: %s", result)
+            return reply_for(result)
         try:
             kind = type(result)
             body = result if kind is bytes or kind is bytearray else response_body(result)

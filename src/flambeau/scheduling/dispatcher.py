@@ -127,16 +127,23 @@ class Dispatcher:
 
     # --- what frontends call -------------------------------------------------------------------------------------
 
-    def submit(self, request: InferenceRequest, caller: Caller, arrived_at: float) -> Job:
-        """See ``api.ServedModel.submit``."""
+    def submit(
+        self, request: InferenceRequest, caller: Caller, arrived_at: float, priority: int = 0, size: int = 1
+    ) -> Job:
+        """See ``api.ServedModel.submit``.
+
+        Args:
+            priority: requests with a greater one are taken first.
+            size: what it counts toward the batch size.
+        """
         if self._refusal is not None:
             raise self._refusal()
         queue = self._queue
-        job = Job(request, caller, arrived_at, queue)
+        job = Job(request, caller, arrived_at, queue, priority, size)
         if self._takes_only_idle and (not self._idle or queue.depth >= len(self._idle)):
             raise NoWorker(self.ref.name)
         queue.put_nowait(job)
-        if not self._is_cut_scheduled and (self._idle or queue.depth >= self._rows_ahead):
+        if not self._is_cut_scheduled and (self._idle or queue.size >= self._rows_ahead):
             self._is_cut_scheduled = True
             self._loop.call_soon(self._cut)
         return job
@@ -267,8 +274,12 @@ class Dispatcher:
             settle(job, error)
         self._note_drained()
 
-    async def drain(self, timeout_s: float) -> bool:
-        """Accept nothing new and wait until everything accepted is answered. Returns whether it was, in time."""
+    async def drain(self, timeout_s: float | None) -> bool:
+        """Accept nothing new and wait until everything accepted is answered. Returns whether it was, in time.
+
+        Args:
+            timeout_s: None: as long as it takes.
+        """
         self._refusal = self._refusal or ShuttingDown
         if self._is_empty():
             return True
@@ -303,6 +314,11 @@ class Dispatcher:
         return self._rule.cost.statistics()
 
     @property
+    def waiting(self) -> int:
+        """Jobs that no worker has."""
+        return self._queue.depth
+
+    @property
     def in_flight(self) -> int:
         """Jobs that workers have."""
         return sum(len(batch.jobs) for seat in self._seats.values() for batch in seat.batches)
@@ -330,7 +346,7 @@ class Dispatcher:
                 if oldest_at < now - self._queue_timeout_s:
                     self._expire(now)
                     continue
-                due_at = self._rule.due_at(now, queue.depth, oldest_at, queue.window_arrivals, len(self._idle))
+                due_at = self._rule.due_at(now, queue.size, oldest_at, queue.window_arrivals, len(self._idle))
                 if due_at > now and self._refusal is None:  # else nobody can come
                     self._cut_later(due_at - now)
                     return
@@ -343,7 +359,7 @@ class Dispatcher:
 
     def _quick_seat(self) -> _Seat | None:
         """The worker to which a batch may be given ahead."""
-        if self._depth > 1 and self._queue.depth >= self._rows_ahead and not self._queue.has_retries:
+        if self._depth > 1 and self._queue.size >= self._rows_ahead and not self._queue.has_retries:
             least, room = None, self._depth
             for seat in self._seats.values():
                 if len(seat.batches) < room and not seat.is_leaving:

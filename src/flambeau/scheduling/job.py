@@ -35,15 +35,41 @@ class Holder(Protocol):
 class Job:
     """One request on its way through a queue. ``api.Ticket`` is what frontends see of it."""
 
-    __slots__ = ("arrived_at", "attempts", "caller", "cut_at", "holder", "request", "size_bytes", "state")
+    __slots__ = (
+        "arrived_at",
+        "attempts",
+        "caller",
+        "cut_at",
+        "holder",
+        "priority",
+        "request",
+        "size",
+        "size_bytes",
+        "state",
+    )
 
-    def __init__(self, request: InferenceRequest, caller: Caller, arrived_at: float, holder: Holder) -> None:
+    def __init__(
+        self,
+        request: InferenceRequest,
+        caller: Caller,
+        arrived_at: float,
+        holder: Holder,
+        priority: int = 0,
+        size: int = 1,
+    ) -> None:
+        """
+        Args:
+            priority: jobs with a greater one are taken first.
+            size: what it counts toward the batch size, at least 1.
+        """
         self.request = request
         self.caller: Caller | None = caller
         """Let go when it is answered or leaves: callers know their jobs, and what forms no cycle is freed at once."""
         self.arrived_at = arrived_at
         self.cut_at = arrived_at
         self.holder = holder
+        self.priority = priority
+        self.size = size
         self.size_bytes = request.size_bytes()
         self.state = JobState.WAITING
         self.attempts = 0

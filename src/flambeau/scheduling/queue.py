@@ -1,7 +1,7 @@
-"""The queue of one model version: bounded in jobs and bytes, first in, first out; no clock, no event loop.
+"""The queue of one model version: bounded, by priority, then first in, first out; no clock, no event loop.
 
-Invariant: ``depth`` and ``depth_bytes`` count the jobs that are still wanted. A job whose caller has left stays in the
-deque until it comes to the front or until such jobs outnumber the others, and costs neither room nor work.
+Invariant: ``depth``, ``size`` and ``depth_bytes`` count the jobs that are still wanted. A job whose caller has left
+stays in the deque until it comes to the front or until such jobs outnumber the others, and costs neither room nor work.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ class JobQueue:
         self._limit_bytes = limit_bytes
         self._waiting: deque[Job] = deque()
         self._retries: deque[Job] = deque()
+        self._is_ranked = False
+        """Whether a job has come that had a priority."""
         self.depth = 0
+        self.size = 0
+        """What the jobs count toward the batch size, together."""
         self.depth_bytes = 0
         self.window_end = float("-inf")
         """Until when arrivals are counted in ``window_arrivals``: a batch rule asks how many callers came back soon."""
@@ -55,11 +59,24 @@ class JobQueue:
             raise QueueFull(self._model, f"{self._limit_jobs} jobs")
         if self.depth_bytes + job.size_bytes > self._limit_bytes and self.depth:
             raise QueueFull(self._model, f"{self._limit_bytes} bytes")
-        self._waiting.append(job)
+        if job.priority or self._is_ranked:
+            self._rank(job)
+        else:
+            self._waiting.append(job)
         self.depth += 1
+        self.size += job.size
         self.depth_bytes += job.size_bytes
         if job.arrived_at <= self.window_end:
             self.window_arrivals += 1
+
+    def _rank(self, job: Job) -> None:
+        """Put a job behind the last that has its priority or a greater one."""
+        self._is_ranked = True
+        waiting = self._waiting
+        index = len(waiting)
+        while index and waiting[index - 1].priority < job.priority:
+            index -= 1
+        waiting.insert(index, job)
 
     def open_window(self, end: float) -> None:
         """Count arrivals anew, until ``end``."""
@@ -88,11 +105,13 @@ class JobQueue:
     def _readmit(self, job: Job) -> None:
         job.state = JobState.WAITING
         self.depth += 1
+        self.size += job.size
         self.depth_bytes += job.size_bytes
 
     def forget(self, job: Job) -> None:
         """A waiting job's caller has left."""
         self.depth -= 1
+        self.size -= job.size
         self.depth_bytes -= job.size_bytes
         job.request.parameters = ()  # its body may be large, and what is not counted must not be held
         held = len(self._waiting) + len(self._retries)
@@ -101,7 +120,8 @@ class JobQueue:
             self._retries = deque(job for job in self._retries if job.state is JobState.WAITING)
 
     def take(self, batch_size: int, now: float) -> list[Job]:
-        """The jobs of the next batch: one that must run alone, or up to ``batch_size`` of the others, of one purpose.
+        """The jobs of the next batch: one that must run alone, or as many of the others as ``batch_size`` has room for,
+        of one purpose. One that is larger than a batch has room for is a batch by itself.
 
         Returns:
             At least one job unless the queue is empty. They are marked as cut at ``now``.
@@ -113,20 +133,20 @@ class JobQueue:
             self._take_from(self._waiting, batch_size, now, jobs)
         return jobs
 
-    def _take_from(self, source: deque[Job], limit: int, now: float, jobs: list[Job]) -> None:
-        while source and len(jobs) < limit:
+    def _take_from(self, source: deque[Job], room: int, now: float, jobs: list[Job]) -> None:
+        while source and room > 0:
             job = source.popleft()
             if job.state is not JobState.WAITING:
                 continue
             purpose = job.request.purpose
-            if jobs and purpose != jobs[0].request.purpose:
+            if jobs and (purpose != jobs[0].request.purpose or job.size > room):
                 source.appendleft(job)
                 return
-            if purpose == Purpose.DESCRIBE:
-                limit = 1
+            room = 0 if purpose == Purpose.DESCRIBE else room - job.size
             job.state = JobState.CUT
             job.cut_at = now
             self.depth -= 1
+            self.size -= job.size
             self.depth_bytes -= job.size_bytes
             jobs.append(job)
 
@@ -140,16 +160,22 @@ class JobQueue:
 
     def _expire_from(self, source: deque[Job], before: float) -> list[Job]:
         jobs: list[Job] = []
+        kept: list[Job] = []
         while source:
-            job = source[0]
-            if job.state is JobState.WAITING:
-                if (job.cut_at if job.attempts else job.arrived_at) >= before:
-                    break
-                self.depth -= 1
-                self.depth_bytes -= job.size_bytes
-                job.state = JobState.CUT
-                jobs.append(job)
-            source.popleft()
+            job = source.popleft()
+            if job.state is not JobState.WAITING:
+                continue
+            if (job.cut_at if job.attempts else job.arrived_at) >= before:
+                kept.append(job)
+                if self._is_ranked:  # older ones may stand behind it
+                    continue
+                break
+            self.depth -= 1
+            self.size -= job.size
+            self.depth_bytes -= job.size_bytes
+            job.state = JobState.CUT
+            jobs.append(job)
+        source.extendleft(reversed(kept))
         return jobs
 
     def clear(self) -> list[Job]:
@@ -159,7 +185,7 @@ class JobQueue:
             job.state = JobState.CUT
         self._retries.clear()
         self._waiting.clear()
-        self.depth = self.depth_bytes = 0
+        self.depth = self.size = self.depth_bytes = 0
         return jobs
 
     @property
@@ -168,7 +194,7 @@ class JobQueue:
         return bool(self._retries)
 
     def oldest_arrival(self) -> float | None:
-        """When the job that waits longest came; None if none waits."""
+        """When the job that is next came, which is the oldest of its priority; None if none waits."""
         for source in (self._retries, self._waiting):
             while source:
                 if source[0].state is JobState.WAITING:

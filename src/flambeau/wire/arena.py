@@ -4,7 +4,7 @@ A stretch of memory without a name (``memfd``) has slots of equal size, ``MAX_BA
 frame puts all its segments into one of its slots, one after the other, and takes the slots in turn. That is safe
 because a worker has at most so many batches at a time: a slot is used again only after the answer to the batch that
 used it last, and by then both ends have copied out of it what they keep. Segments that do not fit go through the
-socket.
+socket. A server that looks at answers for longer says with each batch which slot its answer may use (``lending``).
 
 The memory cannot be shrunk or grown by either end (it is sealed): a worker that goes wrong can spoil the values of its
 own batches and nothing else.
@@ -23,6 +23,9 @@ from flambeau.wire.messages import MAX_BATCHES
 
 SLOTS = MAX_BATCHES
 """In each direction."""
+
+STREAM = SLOTS + 1
+"""As the place for an answer: none, the socket."""
 
 SLOT_BYTES = 8 * 1024 * 1024
 """Room for 80 images of 100 kB. Memory is taken only where something has been put."""
@@ -69,24 +72,26 @@ class Arena:
         self._in = SLOTS if is_server else 0
         self._next = 0
 
-    def put(self, segments: Sequence[Payload], size: int) -> int:
-        """Put the segments of one frame into the next slot.
+    def put(self, segments: Sequence[Payload], size: int, place: int = 0) -> int:
+        """Put the segments of one frame into a slot.
 
         Args:
             size: their length together.
+            place: 1 to ``SLOTS``; 0: the next in turn; ``STREAM``: none.
 
         Returns:
             The place that the frame's prefix names: 1 to ``SLOTS``; 0 if there is no room, and nothing was put.
         """
-        if size > self._slot_bytes:
+        if size > self._slot_bytes or place == STREAM:
             return 0
-        start = (self._out + self._next) * self._slot_bytes
+        if not place:
+            place = self._next + 1
+            self._next = place % SLOTS
+        start = (self._out + place - 1) * self._slot_bytes
         for segment in segments:
             end = start + len(segment)
             self._view[start:end] = segment
             start = end
-        place = self._next + 1
-        self._next = place % SLOTS
         return place
 
     def look(self, place: int, size: int) -> memoryview:
@@ -99,6 +104,27 @@ class Arena:
             raise ProtocolError(f"no {size} bytes of shared memory at place {place}")
         start = (self._in + place - 1) * self._slot_bytes
         return self._view[start : start + size]
+
+    def receive(self, place: int, sizes: Sequence[int]) -> list[Payload]:
+        """The values that the other end has put, to be kept for as long as one likes.
+
+        Raises:
+            ProtocolError: as :meth:`look`.
+        """
+        shared = self.look(place, sum(sizes))
+        values: list[Payload] = []
+        start = 0
+        for size in sizes:
+            values.append(bytes(shared[start : start + size]))  # the slot will be used again
+            start += size
+        return values
+
+    def places(self) -> tuple[int, int]:
+        """Where a batch that is about to be sent goes, and where its answer is wanted; 0: in turn."""
+        return 0, 0
+
+    def answered(self) -> None:
+        """The answer to the oldest batch came."""
 
     def close(self) -> None:
         """Give the memory back. Nothing that :meth:`look` returned may be in use."""

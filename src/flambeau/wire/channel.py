@@ -11,7 +11,7 @@ from flambeau.errors import ProtocolError
 from flambeau.wire import codec
 from flambeau.wire.arena import Arena
 from flambeau.wire.frames import FrameReader
-from flambeau.wire.messages import Message
+from flambeau.wire.messages import Batch, BatchReply, Message
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,12 @@ class WorkerChannel(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        buffers = codec.encode(message, self._reader.arena)
+        arena = self._reader.arena
+        if arena is not None and type(message) is Batch:
+            place, reply_place = arena.places()
+            buffers = codec.encode(message, arena, place=place, reply_place=reply_place)
+        else:
+            buffers = codec.encode(message)
         if len(buffers) == 1:
             transport.write(buffers[0])
         else:
@@ -73,7 +78,10 @@ class WorkerChannel(asyncio.BufferedProtocol):
             if self._transport is not None:
                 self._transport.abort()
             return
+        arena = self._reader.arena
         for message in messages:
+            if arena is not None and type(message) is BatchReply:
+                arena.answered()
             self._on_message(message)
 
     def connection_lost(self, exc: Exception | None) -> None:

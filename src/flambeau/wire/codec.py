@@ -1,10 +1,11 @@
 """Messages to bytes and back, without a socket.
 
-A frame is a prefix of 16 bytes, little-endian, then the envelope, then the segments::
+A frame is a prefix of 16 bytes, little-endian, then the envelope (MessagePack), then the segments::
 
-    u8 message type | u8 place | u16 0 | u32 envelope bytes | u64 segment bytes | envelope (MessagePack) | segments
+    u8 message type | u8 place | u16 reply place | u32 envelope bytes | u64 segment bytes | envelope | segments
 
-Place 0: the segments follow on the stream. Others: they lie in that slot of shared memory (see ``arena``).
+Place 0: the segments follow on the stream. Others: they lie in that slot of shared memory (see ``arena``). The reply
+place of a ``Batch`` says where those of its answer are wanted.
 
 Values of ``SEGMENT_MIN_BYTES`` and more do not go through MessagePack: the envelope holds their length in place of the
 value and their bytes follow it, in the order in which the envelope names them. So a large body is never copied on the
@@ -20,8 +21,8 @@ from typing import Any
 import msgspec
 
 from flambeau.errors import ProtocolError
-from flambeau.request import InferenceReply, InferenceRequest, Payload
-from flambeau.wire.arena import SLOTS, Arena
+from flambeau.request import Gathered, InferenceReply, InferenceRequest, Payload
+from flambeau.wire.arena import SLOTS, STREAM, Arena
 from flambeau.wire.messages import (
     Batch,
     BatchReply,
@@ -52,11 +53,13 @@ _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
 _encoder = msgspec.msgpack.Encoder()
 
 
-def encode(message: Message, arena: Arena | None = None) -> list[Payload]:
+def encode(message: Message, arena: Arena | None = None, *, place: int = 0, reply_place: int = 0) -> list[Payload]:
     """The frame of a message, as the buffers to be written one after the other.
 
     Args:
         arena: where segments go if they fit, instead of among the buffers.
+        place: the slot for them; 0: the next in turn.
+        reply_place: the slot in which the segments of the answer are wanted: see ``arena``.
 
     The first buffer is prefix and envelope; each further one is a segment, not copied: it must not change until it is
     written.
@@ -72,18 +75,25 @@ def encode(message: Message, arena: Arena | None = None) -> list[Payload]:
                 if not segments:
                     rows = list(rows)
                 rows[index] = InferenceReply(len(body), reply.status, reply.phrase, reply.headers, reply.error)  # type: ignore[index]
-                segments.append(body)
+                _add_segment(segments, body)
         if segments:
             message = BatchReply(message.batch_id, rows, message.seconds, message.metrics)
     envelope = bytearray(PREFIX_BYTES)
     _encoder.encode_into(message, envelope, PREFIX_BYTES)
-    size = place = 0
+    size = put_at = 0
     if segments:
         size = sum(map(len, segments))
-        if arena is not None and (place := arena.put(segments, size)):
+        if arena is not None and (put_at := arena.put(segments, size, place)):
             segments = []
-    PREFIX.pack_into(envelope, 0, _TYPES[type(message)], place, 0, len(envelope) - PREFIX_BYTES, size)
+    PREFIX.pack_into(envelope, 0, _TYPES[type(message)], put_at, reply_place, len(envelope) - PREFIX_BYTES, size)
     return [envelope, *segments]
+
+
+def _add_segment(segments: list[Payload], value: Payload | Gathered) -> None:
+    if type(value) is Gathered:
+        segments.extend(value.buffers)
+    else:
+        segments.append(value)  # type: ignore[arg-type]
 
 
 def _detach_rows(rows: Sequence[InferenceRequest], segments: list[Payload]) -> Sequence[InferenceRequest]:
@@ -96,10 +106,10 @@ def _detach_rows(rows: Sequence[InferenceRequest], segments: list[Payload]) -> S
             continue
         if detached is None:
             detached = list(rows)
-        parameters: list[tuple[str, str, Payload | int]] = []
+        parameters: list[tuple[str, str, Payload | Gathered | int]] = []
         for name, content_type, value in row.parameters:
             if not isinstance(value, int) and len(value) >= SEGMENT_MIN_BYTES:
-                segments.append(value)
+                _add_segment(segments, value)
                 parameters.append((name, content_type, len(value)))
             else:
                 parameters.append((name, content_type, value))
@@ -112,6 +122,7 @@ class FramePrefix(msgspec.Struct, frozen=True, gc=False):
 
     type: int
     place: int
+    reply_place: int
     envelope_bytes: int
     segment_bytes: int
 
@@ -127,12 +138,12 @@ def decode_prefix(data: Payload, max_frame_bytes: int, offset: int = 0) -> Frame
     Raises:
         ProtocolError: no such message type, or a frame beyond ``max_frame_bytes``; checked before memory is taken.
     """
-    kind, place, zeros, envelope_bytes, segment_bytes = PREFIX.unpack_from(data, offset)
-    if kind not in _DECODERS or place > SLOTS or zeros:
+    kind, place, reply_place, envelope_bytes, segment_bytes = PREFIX.unpack_from(data, offset)
+    if kind not in _DECODERS or place > SLOTS or reply_place > STREAM:
         raise ProtocolError(f"not a frame: message type {kind}")
     if envelope_bytes + segment_bytes > max_frame_bytes:
         raise ProtocolError(f"frame of {envelope_bytes + segment_bytes} bytes is over the limit of {max_frame_bytes}")
-    return FramePrefix(kind, place, envelope_bytes, segment_bytes)
+    return FramePrefix(kind, place, reply_place, envelope_bytes, segment_bytes)
 
 
 def decode_envelope(kind: int, envelope: Payload) -> Message:

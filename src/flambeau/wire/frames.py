@@ -100,13 +100,8 @@ class FrameReader:
     def _attach_shared(self, message: Message, prefix: codec.FramePrefix) -> Message:
         if self.arena is None:
             raise ProtocolError("segments in shared memory, where none is shared")
-        shared = self.arena.look(prefix.place, prefix.segment_bytes)
-        segments: list[Payload] = []
-        start = 0
-        for size in codec.segment_sizes(message, prefix.segment_bytes):
-            segments.append(bytes(shared[start : start + size]))  # the slot will be used again
-            start += size
-        return codec.attach_segments(message, segments)
+        sizes = codec.segment_sizes(message, prefix.segment_bytes)
+        return codec.attach_segments(message, self.arena.receive(prefix.place, sizes))
 
     def at_end(self) -> None:
         """The stream has ended.

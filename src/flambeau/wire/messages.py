@@ -60,6 +60,9 @@ class Load(msgspec.Struct, kw_only=True):
     """Intra-op threads; None leaves torch's default."""
     inter_op_threads: int = 1
     cores: Sequence[int] = ()
+    views: bool = False
+    """Whether values in shared memory are given to the handler as views of it, which are valid until the batch is
+    answered, instead of copies."""
     warm_up: Sequence[InferenceRequest] = ()
     """Rows that are run, each alone, before the worker counts as ready; one that fails fails the load."""
 

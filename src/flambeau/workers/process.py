@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from flambeau.errors import FlambeauError
-from flambeau.wire.arena import Arena, make_memory
+from flambeau.wire.arena import SLOT_BYTES, Arena, make_memory
 from flambeau.wire.channel import WorkerChannel
+from flambeau.wire.lending import LendingArena
 from flambeau.wire.messages import WIRE_VERSION, Batch, BatchReply, Hello, Load, Loaded, Message, Place
 from flambeau.workers.exits import LastWords, OomCounter, WorkerExit, explain_exit
 
@@ -50,6 +51,8 @@ class Launch:
     max_frame_bytes: int
     oom_counter: OomCounter
     """Shared by all workers of a server."""
+    slot_bytes: int = SLOT_BYTES
+    """How much one batch's large values may take of the shared memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,10 @@ async def _spawn(launch: Launch) -> tuple[asyncio.subprocess.Process, socket.soc
         arguments = ["--fd", str(theirs.fileno())]
         inherited = [theirs.fileno()]
         arena = None
-        memory = make_memory()
+        memory = make_memory(launch.slot_bytes)
         if memory is not None:
             theirs_to_close.callback(os.close, memory)
-            arena = Arena(memory, is_server=True)
+            arena = LendingArena(memory) if launch.load.views else Arena(memory, is_server=True)
             ours_to_close.callback(arena.close)
             arguments += ["--memory-fd", str(memory)]
             inherited.append(memory)

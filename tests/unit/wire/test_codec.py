@@ -73,10 +73,10 @@ def test_a_frame_over_the_limit_is_refused_by_its_prefix_alone():
         codec.PREFIX.pack(0, 0, 0, 1, 0),
         codec.PREFIX.pack(max(MessageType) + 1, 0, 0, 1, 0),
         codec.PREFIX.pack(MessageType.HELLO, 9, 0, 1, 0),
-        codec.PREFIX.pack(MessageType.HELLO, 0, 1, 1, 0),
+        codec.PREFIX.pack(MessageType.HELLO, 0, 10, 1, 0),
         b"HTTP/1.1 200 OK\r\n",
     ],
-    ids=["no type", "unknown type", "no such place", "reserved bytes", "another protocol"],
+    ids=["no type", "unknown type", "no such place", "no such reply place", "another protocol"],
 )
 def test_what_is_no_frame_is_refused_by_its_prefix(prefix):
     with pytest.raises(ProtocolError, match="not a frame"):

@@ -1,0 +1,136 @@
+"""The event loop on which this process talks to the workers of all its models, in one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import shutil
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, TypeVar
+
+from flambeau.config.server import ServerConfig
+from flambeau.registry.host import Host
+from flambeau.registry.version import ModelVersion
+
+T = TypeVar("T")
+
+_END_S = 10.0
+"""How long the end of this process may be held up by workers: more than ending one that hangs takes."""
+
+
+class Background:
+    """A loop in a daemon thread, and the models that it serves. Use :func:`background`."""
+
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+        self.host = Host(ServerConfig())
+        self.versions: list[ModelVersion] = []
+        """Of the loop's thread alone."""
+        self._thread = threading.Thread(target=self._run, name="flambeau-workers", daemon=True)
+        self._thread.start()
+
+    def is_current_thread(self) -> bool:
+        """Whether to wait for the loop would be to wait for oneself."""
+        return threading.get_ident() == self._thread.ident
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for it. Whoever is interrupted while waiting cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Call on the loop's thread.
+
+        Raises:
+            RuntimeError: the process is ending, and the loop with it.
+        """
+        self.loop.call_soon_threadsafe(callback, *arguments)
+
+    # --- on the loop -------------------------------------------------------------------------------------------------
+
+    def admit(self, version: ModelVersion, workers: int) -> None:
+        """Have so many workers of a model placed and started."""
+        self.versions.append(version)
+        version.want(workers, workers)
+        self.host.place(self.versions)
+        version.supervisor.start()
+
+    async def dismiss(self, version: ModelVersion) -> None:
+        """End a model's workers and remove what was shipped to them. Does nothing the second time."""
+        if version in self.versions:
+            self.versions.remove(version)
+            await version.stop(0.0)
+            shutil.rmtree(version.model.directory, ignore_errors=True)
+            self.host.place(self.versions)
+
+    def dismiss_soon(self, version: ModelVersion) -> None:
+        """The same without waiting; from any thread."""
+        try:
+            asyncio.run_coroutine_threadsafe(self.dismiss(version), self.loop)
+        except RuntimeError:  # the loop has ended, and the workers with it
+            pass
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def end(self) -> None:
+        """End all workers, then the thread."""
+        ending = asyncio.run_coroutine_threadsafe(self._dismiss_all(), self.loop)
+        try:
+            ending.result(_END_S)
+        except FutureTimeoutError:
+            pass
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(_END_S)
+
+    async def _dismiss_all(self) -> None:
+        await asyncio.gather(*map(self.dismiss, list(self.versions)))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+_lock = threading.Lock()
+_background: Background | None = None
+
+
+def background() -> Background:
+    """The one of this process; started when it is first asked for."""
+    global _background
+    with _lock:
+        if _background is None:
+            _background = Background()
+        return _background
+
+
+def _end() -> None:
+    if _background is not None:
+        _background.end()
+
+
+def _start_anew() -> None:
+    """The child of a fork has no thread for the loop, and the workers are its parent's."""
+    global _lock, _background
+    _lock = threading.Lock()
+    _background = None
+
+
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
