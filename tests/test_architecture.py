@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listeners": VALUES,
     "observer": PARTS - {"runtime"} | {"registry"},
     "server": SERVER - {"server"},
-    "local": PARTS | {"registry"},
+    "local": PARTS | {"registry", "stages"},
     "stages": {"errors"},
     "cli": SERVER,
     "testing": {"errors", "request", "api", "clock", "wire"},
