@@ -10,6 +10,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from flambeau.archive.described import described_manifest
 from flambeau.archive.manifest import (
     MANIFEST_PATH,
     MAX_MANIFEST_BYTES,
@@ -74,7 +75,8 @@ def open_archive(
     runtime: str | None = None,
     limits: UnpackLimits = DEFAULT_LIMITS,
 ) -> UnpackedModel:
-    """Unpack an archive below ``unpack_root``, or use a directory where it is.
+    """Unpack an archive below ``unpack_root``, or use a directory where it is; so too the directory of a pipeline's
+    description or of ``file.py:name``.
 
     An archive is a zip (``.mar``) or a gzip-compressed tar file; its content decides, not its name. Where it holds one
     directory and nothing else, that directory is the model.
@@ -94,6 +96,9 @@ def open_archive(
         directory = _model_directory(source.resolve())
         manifest = _manifest_of(directory, source, model_name, runtime)
         return UnpackedModel(manifest=manifest, directory=directory, source=source, unpacked_to=None)
+    described = described_manifest(source, model_name, runtime)
+    if described is not None:
+        return UnpackedModel(manifest=described, directory=source.parent.resolve(), source=source, unpacked_to=None)
     if not source.is_file():
         raise ModelNotFound(f"Model not found at: {source.name}")
     unpacked_to = _make_directory(unpack_root)
@@ -119,6 +124,9 @@ def read_manifest(source: Path, *, limits: UnpackLimits = DEFAULT_LIMITS) -> Man
     """
     if source.is_dir():
         return _manifest_of(_model_directory(source.resolve()), source, None, None)
+    described = described_manifest(source, None, None)
+    if described is not None:
+        return described
     if not source.is_file():
         raise ModelNotFound(f"Model not found at: {source.name}")
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from flambeau.archive.addresses import NoPublicAddress
+from flambeau.archive.described import exists
 from flambeau.archive.download import DownloadLimits, Interruption, TooLarge, UnusableAnswer, download
 from flambeau.errors import DownloadFailed, ModelFileExists, ModelNotFound
 
@@ -70,7 +71,7 @@ class ModelStore:
         _check_url(url)
         if not os.path.isabs(url):
             return self._existing(self._root() / url, url)
-        if self.root is not None and os.path.exists(in_store := self.root / url.lstrip("/")):
+        if self.root is not None and exists(in_store := self.root / url.lstrip("/")):
             return in_store
         return self._existing(Path(url), url)
 
@@ -138,7 +139,7 @@ class ModelStore:
         return self.root
 
     def _existing(self, path: Path, url: str) -> Path:
-        if not os.path.exists(path):
+        if not exists(path):
             raise ModelNotFound(f"Model not found at: {url}")
         return path
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from flambeau.archive.described import exists
 from flambeau.cli.config_report import print_config
 from flambeau.cli.failures import UsageProblem, print_warnings
 from flambeau.cli.ready_file import ReadyFile
@@ -45,7 +46,11 @@ def _setting(key: str, *names: str, panel: str, metavar: str | None = None) -> t
 def serve(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL", help="Archive or folder, here or in the model store; name=path names it."),
+        typer.Argument(
+            metavar="MODEL",
+            help="Archive, folder, pipeline description (YAML, TOML) or file.py:object, here or in the model store; "
+            "name=path names it.",
+        ),
     ] = None,
     model_store: Annotated[str | None, _setting("model_store", "--model-store", panel=_MODELS, metavar="DIR")] = None,
     workers: Annotated[
@@ -221,7 +226,7 @@ def _startup_model(model: str, cwd: Path) -> str:
 
 def _existing(model: str, cwd: Path) -> str | None:
     """The absolute path of a file or folder here, without the ``..`` that no model's URL may have."""
-    return os.path.normpath(cwd / model) if (cwd / model).exists() else None
+    return os.path.normpath(cwd / model) if exists(cwd / model) else None
 
 
 def _split_settings(settings: Sequence[str]) -> dict[str, str]:

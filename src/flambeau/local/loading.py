@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from flambeau.archive.described import DESCRIPTION_SUFFIXES
 from flambeau.archive.reader import UnpackedModel, open_archive
 from flambeau.config.model import BatchingConfig, BatchPolicy, ModelConfig
 from flambeau.config.model_sources import model_config
@@ -20,7 +21,7 @@ from flambeau.local.combining import CombiningEngine, plain_result
 from flambeau.local.engine import Engine, RunBatch
 from flambeau.local.model import LocalModel
 from flambeau.local.runners import runner_of, runner_of_folder, source_name
-from flambeau.local.sources import PIPELINE_SUFFIXES, find_source
+from flambeau.local.sources import find_source
 from flambeau.runtime.placement import limit_torch_threads
 from flambeau.workers.cores import available_cores
 
@@ -86,7 +87,7 @@ def load(
     found = find_source(source)
     if isinstance(found, LocalCallable):
         return found
-    if isinstance(found, Path) and found.suffix in PIPELINE_SUFFIXES:
+    if isinstance(found, Path) and found.suffix in DESCRIPTION_SUFFIXES:
         from flambeau.local.pipeline import Pipeline  # whose stages are loaded by this module
 
         pipeline: LocalCallable = Pipeline.from_file(found)

@@ -11,9 +11,6 @@ from typing import Any
 
 from flambeau.errors import ConfigError, ModelNotFound
 
-PIPELINE_SUFFIXES = (".yaml", ".yml", ".toml")
-"""Of files that describe a pipeline."""
-
 
 def find_source(source: Any) -> Any:
     """An object as it is, the object that ``file.py:name`` or ``package.module:name`` names, or a path that exists.

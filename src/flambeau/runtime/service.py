@@ -134,7 +134,7 @@ class LoadedHandler:
 
     def _reply(self, result: Any, processor: RequestProcessor | None = None) -> InferenceReply:
         if isinstance(result, Exception):  # a row's own failure, beside answers to others
-            logger.warning("handler failed on a row: %s", result)
+            logger.warning("handler failed on a row: %s", result, exc_info=result)
             return reply_for(result)
         try:
             kind = type(result)
