@@ -252,9 +252,10 @@ def _check_models(loaded: LoadedConfig, cwd: Path) -> None:
     if config.load_all_models or not (config.startup_models or config.model_snapshot):
         raise UsageProblem("no model and no model store", "flambeau serve model.mar, or --model-store DIR")
     for model in config.startup_models:
-        if not _URL.fullmatch(model.url) and not (cwd / model.url).exists():
+        if not _URL.fullmatch(model.url) and not exists(cwd / model.url):
             raise UsageProblem(
-                f"model not found: {model.url}", "name an archive or folder that exists, or say --model-store DIR"
+                f"model not found: {model.url}",
+                "name an archive, folder, pipeline description or file.py:object that exists, or say --model-store DIR",
             )
 
 

@@ -3,6 +3,7 @@
 from flambeau.local.calls import LocalCallable
 from flambeau.local.loading import load
 from flambeau.local.model import LocalModel
+from flambeau.local.pipeline import Pipeline, Stage
 from flambeau.local.rows import Fields
 
-__all__ = ["Fields", "LocalCallable", "LocalModel", "load"]
+__all__ = ["Fields", "LocalCallable", "LocalModel", "Pipeline", "Stage", "load"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from flambeau.local.engine import Engine, RunBatch
 from flambeau.local.model import LocalModel
 from flambeau.local.runners import runner_of, runner_of_folder, source_name
 from flambeau.local.sources import find_source
+from flambeau.runtime.entry_point import describes_pipeline
 from flambeau.runtime.placement import limit_torch_threads
 from flambeau.workers.cores import available_cores
 
@@ -88,10 +91,7 @@ def load(
     if isinstance(found, LocalCallable):
         return found
     if isinstance(found, Path) and found.suffix in DESCRIPTION_SUFFIXES:
-        from flambeau.local.pipeline import Pipeline  # whose stages are loaded by this module
-
-        pipeline: LocalCallable = Pipeline.from_file(found)
-        return pipeline
+        return _pipeline(found)
     wanted = _Wanted(
         batch_size=batch_size,
         max_batch_delay_ms=max_batch_delay_ms,
@@ -187,7 +187,7 @@ def _load_object(
     config = wanted.applied_to(ModelConfig())
     engine: Engine
     if wanted.has_processes:
-        engine = _own_processes(name, source, config, wanted, wanted.queue_size, size_of, warm_up)
+        engine = _own_processes(name, source, None, config, wanted, wanted.queue_size, size_of, warm_up)
     else:
         _limit_threads(wanted.threads)
         batch_size = config.batching.batch_size
@@ -198,13 +198,23 @@ def _load_object(
     return _model(name, source_name(source), engine, config, wanted)
 
 
+def _pipeline(path: Path) -> LocalCallable:
+    from flambeau.local.pipeline import Pipeline  # whose stages are loaded by this module
+
+    return Pipeline.from_file(path)
+
+
 def _load_files(
     path: Path, name: str | None, wanted: _Wanted, size_of: Callable[[Any], int] | None, warm_up: list[Any]
-) -> LocalModel:
+) -> LocalCallable:
     unpacked = open_archive(path, Path(tempfile.gettempdir()) / f"flambeau-local-{os.getpid()}", model_name=name)
     try:
         manifest = unpacked.manifest
         name = manifest.model_name
+        if manifest.handler and describes_pipeline(manifest.handler):
+            pipeline = _pipeline(unpacked.directory / manifest.handler)
+            weakref.finalize(pipeline, unpacked.remove)
+            return pipeline
         if not manifest.handler:
             raise InvalidModel(f"Model {name} names no handler.")
         yaml_name = manifest.config_file or ""
@@ -225,7 +235,9 @@ def _load_files(
         rows = [_warm_up_row(unpacked.directory, file) for file in config.warm_up] + warm_up
         engine: Engine
         if wanted.has_processes:
-            engine = _own_processes(name, unpacked, config, wanted, queue_size, size_of, rows)
+            engine = _own_processes(
+                name, unpacked.directory, manifest.handler, config, wanted, queue_size, size_of, rows
+            )
         else:
             runners = [
                 runner_of_folder(
@@ -269,6 +281,7 @@ def _combine(
 def _own_processes(
     name: str,
     source: Any,
+    handler: str | None,
     config: ModelConfig,
     wanted: _Wanted,
     queue_size: int | None,
@@ -278,7 +291,15 @@ def _own_processes(
     from flambeau.local.processes import ProcessEngine  # an event loop and a supervisor, which threads do without
 
     return ProcessEngine(
-        name, source, config, device=wanted.device, size_of=size_of, queue_size=queue_size, warm_up=warm_up
+        f"model {name!r}",
+        source,
+        replace(config, queue_jobs=queue_size or sys.maxsize),
+        workers=config.min_workers,
+        model=name,
+        handler=handler,
+        device=wanted.device,
+        size_of=size_of,
+        warm_up=warm_up,
     )
 
 
