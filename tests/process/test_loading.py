@@ -167,7 +167,12 @@ def test_a_model_that_cannot_load_at_start_is_retried_and_recovers_when_the_caus
         assert worker["failure"] == f"FileNotFoundError: no weights at {weights}"
         assert worker["status"] == "UNLOADING"
         assert health(server) == 200
+        wait_for("second failure", lambda: worker_of(server, "broken")["restarts"] >= 2)
+        refused = post(server, "broken", "a")  # at once: it would wait for what may never come
+        assert refused.status_code == 503
+        assert message_of(refused).endswith("(its handler does not load)")
         weights.touch()
+        server.wait_until_ready("broken")
         assert post(server, "broken", "a").text == "a"
         worker = worker_of(server, "broken")
         assert worker["state"] == "ready"

@@ -139,6 +139,8 @@ class ModelVersion:
         if not self.supervisor.has_hope:
             self.dispatcher.refuse(self._no_worker)
             self.dispatcher.fail_waiting(self._no_worker())
+        elif self.supervisor.is_failing_to_load:
+            self.dispatcher.refuse(self._no_worker)  # what waits already goes on waiting, for its response timeout
         elif not self._is_stopping:
             self.dispatcher.refuse(None)
 

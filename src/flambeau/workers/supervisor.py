@@ -175,6 +175,17 @@ class Supervisor:
         """Whether any worker is ready or may become so."""
         return any(slot.state is not WorkerState.GIVEN_UP for slot in self.slots)
 
+    @property
+    def is_failing_to_load(self) -> bool:
+        """Whether no worker is ready, and each has failed to load at least once more after its first failure.
+
+        One may yet come, but to wait for it would only cost a caller time.
+        """
+        return bool(self.slots) and all(
+            slot.failure_in_brief == _LOAD_FAILED and slot.window.failures > 1 and slot.state is not WorkerState.READY
+            for slot in self.slots
+        )
+
     def healthy_count(self, now: float) -> int:
         """Workers that have not failed, or not for longer than the retry window."""
         return sum(slot.window.is_healthy(now) for slot in self.slots)
