@@ -9,9 +9,10 @@ BENCH_ARGS ?=
 
 INSTALLED := $(VENV)/.installed
 PEERS_INSTALLED := $(PEERS)/.installed
+TORCHPIPE_COMPILED := $(PEERS)/omniback/.compiled
 SITE_PACKAGES := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
 
-.PHONY: help demo test check bench bench-peers clean
+.PHONY: help demo test check bench bench-local bench-peers clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +20,7 @@ help:
 	@echo "make test    run all tests (PYTEST_ARGS=...)"
 	@echo "make check   format, lint, types and unit tests"
 	@echo "make bench   compare throughput with other servers (BENCH_ARGS=...; see docs/performance.md)"
+	@echo "make bench-local  compare local calls with torchpipe and thrift (BENCH_ARGS=...)"
 	@echo "make clean   remove environments and caches"
 
 demo: $(INSTALLED)
@@ -36,7 +38,10 @@ check: $(INSTALLED)
 bench: $(INSTALLED) $(PEERS_INSTALLED)
 	$(BIN)/python -m benchmarks.echo $(BENCH_ARGS)
 
-bench-peers: $(PEERS_INSTALLED)
+bench-local: $(INSTALLED) $(PEERS_INSTALLED) $(TORCHPIPE_COMPILED)
+	$(BIN)/python -m benchmarks.local $(BENCH_ARGS)
+
+bench-peers: $(PEERS_INSTALLED) $(TORCHPIPE_COMPILED)
 
 clean:
 	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
@@ -50,9 +55,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--group test --group lint --group demo --group bench
 	touch $@
 
-# TorchServe's worker imports torch without requiring it: a .pth file lends it the one that is installed already.
-$(PEERS_INSTALLED): benchmarks/peers/requirements.txt | $(INSTALLED)
+# TorchServe's worker and torchpipe import torch: a .pth file lends them the one that is installed already. It comes
+# between the two files of requirements, so that pip does not fetch another for torchpipe.
+$(PEERS_INSTALLED): benchmarks/peers/requirements.txt benchmarks/peers/requirements-torch.txt | $(INSTALLED)
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --requirement $<
 	$(BIN)/python $(SITE_PACKAGES) > "$$($(PEERS)/bin/python $(SITE_PACKAGES))/torch.pth"
+	$(PEERS)/bin/python -m pip install --requirement benchmarks/peers/requirements-torch.txt
 	touch $@
+
+# torchpipe compiles its operations on images when it is imported first. Without them one row of one table stays empty.
+$(TORCHPIPE_COMPILED): export OMNIBACK_CACHE_DIR = $(abspath $(@D))
+$(TORCHPIPE_COMPILED): export CXX = $(abspath benchmarks/peers/cxx20)
+$(TORCHPIPE_COMPILED): $(PEERS_INSTALLED)
+	mkdir -p $(@D)
+	PATH="$(abspath $(PEERS)/bin):$$PATH" python -c "import sys, torchpipe; sys.exit(torchpipe.SKIP_ALL == '1')" \
+		&& touch $@ || echo "torchpipe's own operations do not compile here; a C++ compiler is needed"

@@ -1,0 +1,1 @@
+"""The published torchpipe report, redone here: what is measured, how, and how it is told."""
