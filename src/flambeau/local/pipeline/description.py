@@ -52,13 +52,16 @@ def describe_pipeline(document: Mapping[str, Any], name: str) -> Description:
     """
     document = dict(document)
     name = _parsed("", "name", document.pop("name", name), _text)
-    for key in [key for key in document if _camel(str(key)) in _OF_THE_SERVER]:
-        del document[key]
+    for key in list(document):
+        if not isinstance(key, str):
+            raise ConfigError("name", repr(key), "must be text")
+        if _camel(key) in _OF_THE_SERVER:
+            del document[key]
     tables = {key: value for key, value in document.items() if isinstance(value, Mapping)}
     common = _parse_table("", {key: value for key, value in document.items() if key not in tables})
     for key in _OF_ONE_STAGE & set(common):
         raise ConfigError(key, common[key], "belongs to one stage, not to all")
-    stages = {str(key): _parse_table(str(key), table) for key, table in tables.items()}
+    stages = {key: _parse_table(key, table) for key, table in tables.items()}
     after = _after(stages)
     return Description(name, tuple(_stage(stage, values, common, after[stage]) for stage, values in stages.items()))
 
@@ -67,10 +70,15 @@ def _stage(
     name: str, values: Mapping[str, Any], common: Mapping[str, Any], after: tuple[str, ...] | None
 ) -> StageDescription:
     run = values.get("run", common.get("run"))
+    if run == torchpipe.IDENTITY:
+        run = None
+    options = values.get("options", {})
+    if options and run is None:
+        raise ConfigError(f"{name}.options", options, "the stage runs nothing that could take them")
     return StageDescription(
         name=name,
-        run=None if run == torchpipe.IDENTITY else run,
-        options=values.get("options", {}),
+        run=run,
+        options=options,
         after=after,
         map=_map(name, values.get("map"), after),
         when=values.get("when"),
@@ -120,17 +128,23 @@ def _map(name: str, rule: Any, after: tuple[str, ...] | None) -> Mapping[str, st
 def _parse_table(stage: str, table: Mapping[str, Any]) -> dict[str, Any]:
     """The values of one table by field, checked. ``stage`` is empty for the top of the file."""
     values: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     said_by: dict[str, str] = {}
     for key, value in table.items():
         where = f"{stage}.{key}" if stage else str(key)
         known = _KEYS.get(_camel(str(key)))
         if known is None:
+            if "backend" in table and stage and key not in torchpipe.NOT_SUPPORTED and not isinstance(value, Mapping):
+                options[str(key)] = value  # torchpipe has them beside the settings
+                continue
             raise ConfigError(where, value, _unknown(str(key), value))
         parsed = _parsed(stage, str(key), value, known.parse)
         if known.field in values and values[known.field] != parsed:
             raise ConfigError(where, value, f"says otherwise than {said_by[known.field]!r}, which means the same")
         values[known.field] = parsed
         said_by[known.field] = str(key)
+    if options:
+        values["options"] = options | values.get("options", {})
     return values
 
 
@@ -264,7 +278,7 @@ _KEYS = {
     "sizeOf": _Key("size_of", _text),
     "isolateFailures": _Key("isolate_failures", _boolean),
     # torchpipe's
-    "backend": _Key("run", _text),
+    "backend": _Key("run", torchpipe.parse_backend),
     "instanceNum": _Key("workers", torchpipe.parse_batch_limit),
     "batchingTimeout": _Key("max_batch_delay_ms", _number),
     "max": _Key("batch_size", torchpipe.parse_batch_limit),

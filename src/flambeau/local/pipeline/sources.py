@@ -9,7 +9,7 @@ from typing import Any
 
 from flambeau import stages
 from flambeau.archive.described import DESCRIPTION_SUFFIXES
-from flambeau.errors import ConfigError, InvalidModel, ModelNotFound
+from flambeau.errors import ConfigError, ModelNotFound
 from flambeau.local.calls import LocalCallable
 from flambeau.local.pipeline.conditions import has_items
 from flambeau.local.pipeline.description import StageDescription
@@ -73,9 +73,9 @@ class SourceFinder:
 
     def _ready_made(self, stage: str, run: str, options: Mapping[str, Any]) -> Any:
         try:
-            make = stages.lookup(run)
-        except InvalidModel as error:
-            raise ConfigError(f"{stage}.run", run, error.message) from error
+            make = stages.find(run)
+        except KeyError as error:
+            raise ConfigError(f"{stage}.run", run, error.args[0]) from None
         return _made(make, stage, run, options)
 
     def _function(self, key: str, text: str) -> Callable[[Any], Any]:

@@ -18,10 +18,36 @@ NOT_SUPPORTED = {
 }
 """Keys of torchpipe's that have no counterpart, and what to do instead."""
 
+_INSTEAD = {
+    "DecodeTensor": "DecodeImage, then ToTensor",
+    "ResizeTensor": "Resize",
+    "cvtColorMat": "DecodeImage with options {color: rgb} or {color: bgr}",
+    "cvtColorTensor": "DecodeImage with options {color: rgb} or {color: bgr}",
+    "Mat2Tensor": "ToTensor",
+    "SyncTensor": "nothing: a stage has finished when it returns",
+    "TensorrtTensor": "an archive, a model folder or module:function",
+}
+"""Backends that have no equal of their name, and what does the same."""
+
 _CONSTANTS = {"TASK_DATA_KEY": "data", "TASK_RESULT_KEY": "result"}
 _RUNS_ALWAYS = ("continue", "run", "swap")
 _MAP = re.compile(r"\s*(?P<stage>[^\[\],]*?)\s*\[(?P<pairs>[^\[\]]*)\]\s*(?:,|$)")
 _LEADING_NUMBER = re.compile(r"\s*([0-9]+)\s*(?:x[0-9x]+)?\s*")
+
+
+def parse_backend(value: Any) -> str:
+    """
+    Raises:
+        ValueError: it is no text, puts several backends together, or has another name here.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be text")
+    if "[" in value:
+        raise ValueError("puts backends together, which is not supported: write one stage for each")
+    name = value.strip()
+    if name in _INSTEAD:
+        raise ValueError(f"is torchpipe's and not supported: write {_INSTEAD[name]}")
+    return name
 
 
 def parse_map(text: str) -> dict[str, tuple[str, str | None]]:
