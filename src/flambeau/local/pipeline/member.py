@@ -25,6 +25,9 @@ ABOUT_THE_CALL = (QueueFull, ModelClosed, ForkedModel, ReentrantCall)
 _REMEMBERED_TIMES = 1000
 """Rows whose times are kept: enough for a steady mean, few enough to follow a change of load."""
 
+_HAND_OVER_S = 0.0002
+"""What it takes to hand a row to another thread and have the result back: a few wake-ups."""
+
 
 class Member:
     """A stage and the model that runs it."""
@@ -48,6 +51,10 @@ class Member:
     @property
     def name(self) -> str:
         return self.stage.name
+
+    def is_quick(self) -> bool:
+        """Whether it is done before another thread would have begun with it, as far as the last row tells."""
+        return self.model is None or (bool(self.times) and self.times[-1] < _HAND_OVER_S)
 
     def mean_s(self) -> float | None:
         """Mean of the last rows' times; None before the first."""

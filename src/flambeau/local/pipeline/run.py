@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Event
@@ -56,7 +56,10 @@ class Pipeline(LocalCallable):
             self.close()
             raise
         self._conditions = [member.stage.when for member in self._members]
-        self._chain = None if self._needs_walk() else [member for member in self._members if member.model is not None]
+        self._chain: list[Member] | None = None
+        if self._plan.is_chain and not any(self._conditions):
+            self._chain = [member for member in self._members if member.model is not None]
+        self._has_stage_timeouts = any(stage.timeout_s is not None for stage in given)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Pipeline:
@@ -122,8 +125,10 @@ class Pipeline(LocalCallable):
             self._under_way.append(None)  # inside: an interrupt right after it must not leave it there
             if self._is_closing:
                 raise ModelClosed(self.name)
-            if self._chain is None or timeout_s is not None or priority != 0:
+            if self._chain is None:
                 return self._walk(row, timeout_s, priority, None).run()
+            if timeout_s is not None or priority or self._has_stage_timeouts:
+                return self._follow(self._chain, row, Terms(self.name, timeout_s, priority, None))
             try:
                 began = perf_counter()
                 for member in self._chain:
@@ -137,6 +142,18 @@ class Pipeline(LocalCallable):
             return row
         finally:
             self._leave()
+
+    def _follow(self, chain: Sequence[Member], row: Any, terms: Terms) -> Any:
+        """The same with terms, which each stage must be told."""
+        for member in chain:
+            began = perf_counter()
+            try:
+                row = member.call(row, timeout_s=terms.left_in_s(member.stage), priority=terms.priority)
+            except Exception as error:  # the border of a stage: whatever it raises is its failure
+                failed = terms.failure(member.stage, error)
+                raise failed from failed.__cause__
+            member.took(perf_counter() - began)
+        return row
 
     def submit(self, row: Any, *, timeout_s: float | None = None, priority: int = 0) -> Future[Any]:
         return self.submit_row(row, None, timeout_s=timeout_s, priority=priority)
@@ -199,12 +216,6 @@ class Pipeline(LocalCallable):
         self._under_way.pop()
         if self._is_closing and not self._under_way:
             self._idle.set()
-
-    def _needs_walk(self) -> bool:
-        """Whether there is more to do than to give each stage what the one before it returned."""
-        if not self._plan.is_chain or any(self._conditions):
-            return True
-        return any(member.stage.timeout_s is not None for member in self._members)
 
     def _drawing(self) -> str:
         return draw(self._plan, {member.name: _label(member.stage) for member in self._members})

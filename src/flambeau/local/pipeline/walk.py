@@ -44,7 +44,8 @@ class Walk:
         self._submit(self._next(self._progress.begin))
 
     def run(self) -> Any:
-        """Answer the row in the calling thread, which runs one of the stages that are due; others run beside it.
+        """Answer the row in the calling thread, which runs one of the stages that are due, and those that take no time;
+        others run beside it.
 
         Raises:
             CallTimedOut: the pipeline's time is over while other threads run the last stages.
@@ -53,10 +54,9 @@ class Walk:
         try:
             due = self._next(self._progress.begin)
             while due:
-                step, row = due.pop()
-                if self._members[step.slot - 1].model is not None:
-                    self._submit(due)
-                due += self._call(step, row)
+                if len(due) > 1:
+                    due = self._share(due)
+                due += self._call(*due.pop())
             return self._result()
         except BaseException:
             self._end()
@@ -77,8 +77,20 @@ class Walk:
             self.answer.set_result(self._progress.result())
         return due
 
+    def _share(self, due: Due) -> Due:
+        """Submit what is worth a hand-over, but for one stage. Gives the stages for this thread, the longest first."""
+        quick: Due = []
+        slow: Due = []
+        for step, row in due:
+            (quick if self._members[step.slot - 1].is_quick() else slow).append((step, row))
+        mine = slow[-1:]
+        self._submit(slow[:-1])
+        return mine + quick
+
     def _call(self, step: Step, row: Any) -> Due:
         """Run a stage in this thread. Gives what is due then."""
+        if self._is_over:
+            return []
         member, terms = self._members[step.slot - 1], self._terms
         started = perf_counter()
         try:

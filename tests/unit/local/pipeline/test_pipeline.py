@@ -170,6 +170,21 @@ def test_a_row_goes_on_in_one_branch_while_the_other_is_held():
         assert answer.result(timeout=10) == {"slow": "slow", "behind": "behind"}
 
 
+def test_branches_that_take_no_time_are_not_handed_to_other_threads():
+    threads = []
+
+    def note(rows: list[Any]) -> list[Any]:
+        threads.append(threading.get_ident())
+        return rows
+
+    stages = [Stage("a", note), Stage("b", note, after="row"), Stage("c", note, after="row"), Stage("d", note)]
+    with Pipeline(stages) as pipeline:
+        for member in pipeline._members:
+            member.took(0.0)
+        assert pipeline(1) == {"a": 1, "b": 1, "d": 1}
+    assert threads == [threading.get_ident()] * 4
+
+
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 
