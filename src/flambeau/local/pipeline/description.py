@@ -8,9 +8,17 @@ from typing import Any, NamedTuple
 
 from flambeau.config.model_settings import MODEL_SETTINGS
 from flambeau.errors import ConfigError
-from flambeau.local.pipeline import torchpipe
 from flambeau.local.pipeline.graph import after_of_next
 from flambeau.local.pipeline.hints import did_you_mean
+from flambeau.local.pipeline.torchpipe import (
+    IDENTITY,
+    NOT_SUPPORTED,
+    parse_backend,
+    parse_batch_limit,
+    parse_batch_minimum,
+    parse_filter,
+    parse_map,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ def _stage(
     name: str, values: Mapping[str, Any], common: Mapping[str, Any], after: tuple[str, ...] | None
 ) -> StageDescription:
     run = values.get("run", common.get("run"))
-    if run == torchpipe.IDENTITY:
+    if run == IDENTITY:
         run = None
     options = values.get("options", {})
     if options and run is None:
@@ -134,7 +142,7 @@ def _parse_table(stage: str, table: Mapping[str, Any]) -> dict[str, Any]:
         where = f"{stage}.{key}" if stage else str(key)
         known = _KEYS.get(_camel(str(key)))
         if known is None:
-            if "backend" in table and stage and key not in torchpipe.NOT_SUPPORTED and not isinstance(value, Mapping):
+            if "backend" in table and stage and key not in NOT_SUPPORTED and not isinstance(value, Mapping):
                 options[str(key)] = value  # torchpipe has them beside the settings
                 continue
             raise ConfigError(where, value, _unknown(str(key), value))
@@ -156,8 +164,8 @@ def _parsed(stage: str, key: str, value: Any, parse: Callable[[Any], Any]) -> An
 
 
 def _unknown(key: str, value: Any) -> str:
-    if key in torchpipe.NOT_SUPPORTED:
-        return f"is torchpipe's and not supported: {torchpipe.NOT_SUPPORTED[key]}"
+    if key in NOT_SUPPORTED:
+        return f"is torchpipe's and not supported: {NOT_SUPPORTED[key]}"
     if isinstance(value, Mapping):
         return "is no key of a stage; a second stage on the same model, as torchpipe's 'name.2', is not supported"
     return f"is no key of a stage{did_you_mean(key, _KEYS)}; options of what the stage runs belong under 'options'"
@@ -203,7 +211,7 @@ def _condition(value: Any) -> dict[str, Any] | str:
 
 def _map_rule(value: Any) -> Any:
     if isinstance(value, str):
-        return _TorchpipeMap(value, torchpipe.parse_map(value)) if "[" in value else _text(value)
+        return _TorchpipeMap(value, parse_map(value)) if "[" in value else _text(value)
     return {name: _text(target) for name, target in _mapping(value).items()}
 
 
@@ -278,13 +286,13 @@ _KEYS = {
     "sizeOf": _Key("size_of", _text),
     "isolateFailures": _Key("isolate_failures", _boolean),
     # torchpipe's
-    "backend": _Key("run", torchpipe.parse_backend),
-    "instanceNum": _Key("workers", torchpipe.parse_batch_limit),
+    "backend": _Key("run", parse_backend),
+    "instanceNum": _Key("workers", parse_batch_limit),
     "batchingTimeout": _Key("max_batch_delay_ms", _number),
-    "max": _Key("batch_size", torchpipe.parse_batch_limit),
-    "min": _Key("min", torchpipe.parse_batch_minimum),
+    "max": _Key("batch_size", parse_batch_limit),
+    "min": _Key("min", parse_batch_minimum),
     "next": _Key("next", _names),
-    "filter": _Key("filter", torchpipe.parse_filter),
+    "filter": _Key("filter", parse_filter),
 }
 """By key, written in camel case."""
 
