@@ -32,6 +32,7 @@ def flambeau_serving(model: Path, folder: Path, *options: str) -> Iterator[Flamb
     command = [str(Path(sys.executable).with_name("flambeau")), "serve", str(model), *options]
     for listener in ("inference", "management", "metrics"):
         command += [f"--{listener}-address", "http://127.0.0.1:0"]
+    command += ["--grpc-port", "0", "--grpc-management-port", "0"]
     command += ["--ready-file", str(ready_file), "--log-dir", str(log_dir)]
     with running(command, folder=folder) as process:
         ready = json.loads(process.wait_for_file(ready_file))

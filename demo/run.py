@@ -81,6 +81,7 @@ def serving(archive: Path) -> Iterator[Addresses]:
     ready_file.unlink(missing_ok=True)
     command = [str(Path(sys.executable).with_name("flambeau")), "serve", str(archive)]
     command += ["--port", "0", "--management-port", "0", "--metrics-port", "0", "--metrics-mode", "prometheus"]
+    command += ["--no-grpc"]
     command += ["--ready-file", str(ready_file), "--log-dir", str(FOLDER / "logs")]
     output = FOLDER / "server.log"
     with output.open("w") as stream:

@@ -34,6 +34,7 @@ def handle(data, context):
 """Source of a handler that answers with what it was sent."""
 
 _LISTENERS = {"inference": "--port", "management": "--management-port", "metrics": "--metrics-port"}
+_GRPC_LISTENERS = {"grpc_inference": "--grpc-port", "grpc_management": "--grpc-management-port"}
 _MARK = "FLAMBEAU_TEST_SERVER"
 _SETTINGS_PREFIXES = ("TS_", "LOG_", "METRICS_")
 
@@ -89,6 +90,9 @@ class ServerProcess:
     """Base URL, without ``/`` at its end; ``unix:/path`` where the options say so."""
     management: str
     metrics: str
+    grpc_inference: str | None
+    """Host and port, as gRPC's channels take them; None where gRPC is off."""
+    grpc_management: str | None
 
     def __init__(
         self,
@@ -123,7 +127,7 @@ class ServerProcess:
         }
         command = [str(Path(sys.executable).with_name("flambeau")), "serve", *map(str, models)]
         command += ["--ready-file", str(self._ready_file), "--log-dir", str(self.log_dir), *options]
-        for listener, port_option in _LISTENERS.items():
+        for listener, port_option in {**_LISTENERS, **_GRPC_LISTENERS}.items():
             if port_option not in options and f"--{listener}-address" not in options:
                 command += [port_option, "0"]
         self._command = command
@@ -145,6 +149,10 @@ class ServerProcess:
         try:
             ready = json.loads(self._wait("ready file", self._read_ready_file))
             self.inference, self.management, self.metrics = (ready[f"{listener}_address"] for listener in _LISTENERS)
+            self.grpc_inference, self.grpc_management = (
+                ready[f"{listener}_address"].partition("://")[2] if f"{listener}_address" in ready else None
+                for listener in _GRPC_LISTENERS
+            )
             if self._waits_for_models and self._model_count:
                 self.wait_until_ready()
         except BaseException:

@@ -16,7 +16,7 @@ PACKAGE = SOURCE / "flambeau"
 CONTRACTS = {"errors", "clock", "version", "request", "api"}
 VALUES = CONTRACTS | {"config", "wire", "archive", "metrics", "logs"}
 PARTS = VALUES | {"scheduling", "workers", "runtime"}
-SERVER = (PARTS - {"runtime"}) | {"registry", "frontends", "listeners", "observer", "server"}
+SERVER = (PARTS - {"runtime"}) | {"registry", "frontends", "listeners", "grpc_ports", "observer", "server"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"version", "local"},
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": PARTS - {"runtime"},
     "frontends": {"errors", "request", "api", "version", "metrics", "logs"},
     "listeners": VALUES,
+    "grpc_ports": VALUES | {"frontends", "listeners"},
     "observer": PARTS - {"runtime"} | {"registry"},
     "server": SERVER - {"server"},
     "local": PARTS | {"registry", "stages"},

@@ -35,10 +35,10 @@ class Listener:
 
         Raises:
             OSError: it is in use, or not allowed; the text names the address.
-            ConfigError: ``https`` without a certificate.
+            ConfigError: ``https`` or ``grpcs`` without a certificate.
         """
         loop = asyncio.get_running_loop()
-        if address.scheme == "https" and tls is None:
+        if address.is_tls and tls is None:
             raise ConfigError("certificate_file", "", f"is needed, and private_key_file, to listen on {address}")
         try:
             if address.scheme == "unix":
@@ -48,7 +48,7 @@ class Listener:
                 connect,
                 address.host,
                 address.port,
-                ssl=tls if address.scheme == "https" else None,
+                ssl=tls if address.is_tls else None,
                 backlog=_BACKLOG,
             )
         except OSError as error:
@@ -67,8 +67,13 @@ class Listener:
             Path(self.address.path).unlink(missing_ok=True)
 
 
-def tls_context(certificate: Path | None, private_key: Path | None) -> ssl.SSLContext | None:
-    """The context of the https listeners; None without a certificate.
+def tls_context(
+    certificate: Path | None, private_key: Path | None, *, protocol: str | None = None
+) -> ssl.SSLContext | None:
+    """The context of encrypted listeners; None without a certificate.
+
+    Args:
+        protocol: to agree upon with clients (ALPN); None where there is nothing to choose.
 
     Raises:
         ConfigError: the files do not hold a certificate and its key.
@@ -77,6 +82,8 @@ def tls_context(certificate: Path | None, private_key: Path | None) -> ssl.SSLCo
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if protocol is not None:
+        context.set_alpn_protocols([protocol])
     try:
         context.load_cert_chain(certificate, private_key)
     except (OSError, ssl.SSLError) as error:

@@ -1,6 +1,7 @@
 """Where everything meets: construction, the order of starting, and the order of stopping.
 
-Starting: logs, then listeners, then models, so that ``/ping`` answers while models load. Stopping is the reverse, and
+Starting: logs, then listeners, then models, so that ``/ping`` answers while models load; HTTP's listeners come first,
+because what gRPC needs takes its time to load. Stopping is the reverse, and
 nothing that was accepted is lost: no new connections, no new requests, what is under way is finished, then workers
 end, then the logs are closed.
 """
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import psutil
 
@@ -34,6 +35,7 @@ from flambeau.frontends.http.auth import Tokens
 from flambeau.frontends.http.predictions import Predictions
 from flambeau.frontends.http.responder import Responder
 from flambeau.frontends.http.site import HttpSite
+from flambeau.grpc_ports import grpc_ports, grpc_tls_context
 from flambeau.listeners import Listener, tls_context
 from flambeau.logs import LogFiles
 from flambeau.metrics.catalog import load_catalog
@@ -61,6 +63,23 @@ class BoundAddresses(NamedTuple):
     inference: Address
     management: Address
     metrics: Address
+    grpc_inference: Address | None = None
+    """None: gRPC is off."""
+    grpc_management: Address | None = None
+
+
+class Site(Protocol):
+    """What stands behind a listener, whichever its protocol."""
+
+    def connect(self) -> asyncio.BaseProtocol: ...
+
+    def drain(self) -> None:
+        """Accept nothing new and finish what is under way."""
+        ...
+
+    async def close(self, timeout_s: float) -> None:
+        """Close every connection, after this time at the latest."""
+        ...
 
 
 class Server:
@@ -75,7 +94,7 @@ class Server:
         config = loaded.config
         self._config = config
         self._overrides = model_overrides
-        self._sites: list[HttpSite] = []
+        self._sites: list[Site] = []
         self._listeners: list[Listener] = []
         self._background: list[asyncio.Task[None]] = []
         self._has_loaded = False
@@ -149,20 +168,34 @@ class Server:
         if metrics_renderer is not None:
             app = metrics_app(metrics_renderer)
             metrics = await self._listen(config.metrics_address, HttpSite(app, responder, config.limits), tls)
+        grpc = [
+            await self._listen(port.address, port.site, grpc_tls_context(config), port.setting)
+            for port in await grpc_ports(config, self.registry, self.registry, self._recorder, self._tokens, access_log)
+        ]
         if self._tokens is not None:  # not before: a server that cannot bind must not touch the file of one that runs
             self._tokens.publish()
             self._opened.callback(self._tokens.withdraw)
-        bound = BoundAddresses(inference, management, metrics)
-        logger.info("Inference address: %s, management address: %s, metrics address: %s", *bound)
+        bound = BoundAddresses(inference, management, metrics, *grpc)
+        logger.info("Inference address: %s, management address: %s, metrics address: %s", *bound[:3])
+        if grpc:
+            logger.info("gRPC inference address: %s, gRPC management address: %s", *grpc)
         self._spawn(self._load_models())
         self._spawn(self._flush_metrics())
         if not config.disable_system_metrics:
             self._spawn(self._sample_system())
         return bound
 
-    async def _listen(self, address: Address, site: HttpSite, tls: ssl.SSLContext | None) -> Address:
-        listener = await Listener.bind(address, site.connect, tls)
+    async def _listen(
+        self, address: Address, site: Site, tls: ssl.SSLContext | None, setting: str | None = None
+    ) -> Address:
+        """Bind an address. ``setting``: the key that moves the port, for the error of one that users did not choose."""
         self._sites.append(site)
+        try:
+            listener = await Listener.bind(address, site.connect, tls)
+        except OSError as error:
+            if setting is None:
+                raise
+            raise OSError(error.errno, f"{error.strerror} (setting {setting})") from None
         self._listeners.append(listener)
         return listener.address
 

@@ -36,6 +36,8 @@ class TorchServe:
             f"inference_address={self.inference}\n"
             f"management_address={self.management}\n"
             f"metrics_address={metrics}\n"
+            "grpc_inference_port=0\n"
+            "grpc_management_port=0\n"
             f"model_store={self.store}\n"
             "default_workers_per_model=1\n"
         )

@@ -169,6 +169,7 @@ def run_serve(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "tmp").mkdir(exist_ok=True)
     listeners = {"inference": "--port", "management": "--management-port", "metrics": "--metrics-port"}
     ports = [word for name, port in listeners.items() if f"--{name}-address" not in options for word in (port, "0")]
+    ports += ["--grpc-port", "0", "--grpc-management-port", "0"]
     return subprocess.run(
         [str(Path(sys.executable).with_name("flambeau")), "serve", *ports, *options],
         cwd=folder,

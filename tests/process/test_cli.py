@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 BIN = Path(sys.executable).parent
-ANY_PORTS = ("--port", "0", "--management-port", "0", "--metrics-port", "0")
+PORT_OPTIONS = ("--port", "--management-port", "--metrics-port", "--grpc-port", "--grpc-management-port")
+ANY_PORTS = tuple(word for option in PORT_OPTIONS for word in (option, "0"))
 
 HANDLER = """
 def handle(data, context):
@@ -255,7 +256,7 @@ def test_the_model_store_of_torchserves_file_is_served(start, tmp_path, store):
     port = free_port()
     (tmp_path / "config.properties").write_text(
         f"inference_address=http://127.0.0.1:{port}\nmanagement_address=http://127.0.0.1:{port}\n"
-        f"metrics_address=http://127.0.0.1:0\nmodel_store=$$STORE$$\nnumber_of_netty_threads=32\n"
+        f"metrics_address=http://127.0.0.1:0\ngrpc_inference_port=0\ngrpc_management_port=0\nmodel_store=$$STORE$$\nnumber_of_netty_threads=32\n"
     )
     server = start("flambeau", "serve", STORE=str(store))
     assert "has no effect" in wait_for_line(server, "is listening")
@@ -269,7 +270,8 @@ def torchserve_config(tmp_path, store):
     """A properties file of free ports."""
     path = tmp_path / "ts.properties"
     lines = [f"{name}_address=http://127.0.0.1:{free_port()}" for name in ("inference", "management", "metrics")]
-    path.write_text("\n".join([*lines, f"model_store={store}"]))
+    lines += ["grpc_inference_port=0", "grpc_management_port=0", f"model_store={store}"]
+    path.write_text("\n".join(lines))
     return path
 
 

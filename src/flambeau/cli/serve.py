@@ -76,6 +76,11 @@ def serve(
     metrics_port: Annotated[
         int | None, typer.Option(help="Port for metrics; 0: any.", rich_help_panel=_ADDRESSES)
     ] = None,
+    grpc: Annotated[bool | None, _setting("enable_grpc", "--grpc/--no-grpc", panel=_ADDRESSES)] = None,
+    grpc_port: Annotated[int | None, _setting("grpc_inference_port", "--grpc-port", panel=_ADDRESSES)] = None,
+    grpc_management_port: Annotated[
+        int | None, _setting("grpc_management_port", "--grpc-management-port", panel=_ADDRESSES)
+    ] = None,
     inference_address: Annotated[
         str | None, _setting("inference_address", "--inference-address", panel=_ADDRESSES, metavar="URL")
     ] = None,
@@ -146,7 +151,7 @@ def serve(
         ),
     ] = None,
 ) -> int:
-    """Serve models over HTTP until Ctrl-C or SIGTERM."""
+    """Serve models over HTTP and gRPC until Ctrl-C or SIGTERM."""
     cwd = Path.cwd()
     options = {
         CONFIG_FILE: config,
@@ -156,6 +161,9 @@ def serve(
         "inference_port": port,
         "management_port": management_port,
         "metrics_port": metrics_port,
+        "enable_grpc": grpc,
+        "grpc_inference_port": grpc_port,
+        "grpc_management_port": grpc_management_port,
         "inference_address": inference_address,
         "management_address": management_address,
         "metrics_address": metrics_address,
@@ -195,7 +203,8 @@ def _run(loaded: LoadedConfig, model_overrides: Mapping[str, object], ready_file
 
     def on_started(bound: BoundAddresses) -> None:
         if ready_file is not None:
-            ready_file.write({f"{name}_address": str(address) for name, address in bound._asdict().items()})
+            addresses = {name: address for name, address in bound._asdict().items() if address is not None}
+            ready_file.write({f"{name}_address": str(address) for name, address in addresses.items()})
         _print_summary(loaded, bound)
 
     if ready_file is not None:
@@ -267,6 +276,7 @@ def _print_summary(loaded: LoadedConfig, bound: BoundAddresses) -> None:
         ("predictions", f"{bound.inference}"),
         ("management", f"{bound.management}"),
         ("metrics", f"{bound.metrics}"),
+        ("gRPC", f"{bound.grpc_inference}, management {bound.grpc_management}" if bound.grpc_inference else "off"),
         ("models", _describe_models(loaded)),
         ("settings", f"{loaded.file or 'defaults and command line'}"),
         ("logs", f"{config.log_dir}"),

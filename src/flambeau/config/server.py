@@ -20,7 +20,8 @@ class MetricsMode(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a listener binds: ``http://host:port``, ``https://host:port`` or ``unix:/path``."""
+    """Where a listener binds: ``http://host:port``, ``https://host:port`` or ``unix:/path``; for gRPC ``grpc://host:port``
+    or, with TLS, ``grpcs://host:port``."""
 
     scheme: str
     host: str = ""
@@ -31,6 +32,10 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         return self.scheme == "unix" or self.host in ("127.0.0.1", "localhost", "::1") or self.host.startswith("127.")
+
+    @property
+    def is_tls(self) -> bool:
+        return self.scheme in ("https", "grpcs")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -79,6 +84,21 @@ class ServerConfig:
     inference_address: Address = Address("http", "127.0.0.1", 8080)
     management_address: Address = Address("http", "127.0.0.1", 8081)
     metrics_address: Address = Address("http", "127.0.0.1", 8082)
+    enable_grpc: bool | None = None
+    """None: on where what it needs is installed."""
+    grpc_inference_address: str = "127.0.0.1"
+    grpc_management_address: str = "127.0.0.1"
+    grpc_inference_port: int = 7070
+    """0: any free port; the server says which it got."""
+    grpc_management_port: int = 7071
+    grpc_inference_max_connection_age_s: float | None = None
+    """None: connections may get as old as they like."""
+    grpc_management_max_connection_age_s: float | None = None
+    grpc_inference_max_connection_age_grace_s: float | None = None
+    """For how long the calls of a connection that is too old may go on; None: until they end."""
+    grpc_management_max_connection_age_grace_s: float | None = None
+    grpc_max_concurrent_calls: int = 1024
+    enable_grpc_ssl: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)
     default_workers_per_model: int = 0
     """0: what fills the cores without oversubscription."""
@@ -146,8 +166,25 @@ class ServerConfig:
             raise ConfigError("job_queue_size", self.job_queue_size, "must be at least 1")
 
     @property
+    def grpc_inference(self) -> Address:
+        """Where gRPC listens for predictions, if it is on."""
+        return Address(self._grpc_scheme, self.grpc_inference_address, self.grpc_inference_port)
+
+    @property
+    def grpc_management(self) -> Address:
+        """Where gRPC listens for management, if it is on."""
+        return Address(self._grpc_scheme, self.grpc_management_address, self.grpc_management_port)
+
+    @property
+    def _grpc_scheme(self) -> str:
+        return "grpcs" if self.enable_grpc_ssl else "grpc"
+
+    @property
     def authorizes(self) -> bool:
         """Whether calls need a token."""
         if self.token_authorization is not None:
             return self.token_authorization
-        return not (self.inference_address.is_loopback and self.management_address.is_loopback)
+        addresses = [self.inference_address, self.management_address]
+        if self.enable_grpc is not False:
+            addresses += [self.grpc_inference, self.grpc_management]
+        return not all(address.is_loopback for address in addresses)

@@ -12,12 +12,14 @@ from enum import Enum, auto
 
 from flambeau.config.values import (
     BOOLEAN,
+    HOST,
     INVERTED_BOOLEAN,
     JSON_OBJECT,
     METRICS_MODE,
     MODEL_DEFAULTS,
     OPTIONAL_TEXT,
     PATH,
+    PORT,
     REGEX,
     REGEXES,
     STARTUP_MODELS,
@@ -96,7 +98,6 @@ def _without_effect(key: str, reason: str, field: str = "") -> ServerSetting:
 _PYTHON_LOOP = "one event loop serves all connections; there is no thread pool to size"
 _NO_PIP = "install what models need into the environment of the server"
 _NO_LAUNCHER = "workers are held to cores of their own without a launcher; see pinCores and cores"
-_NO_GRPC = "this server answers HTTP only"
 _NO_KEYSTORE = "Java key stores are not read: export PEM files and name them in certificate_file and private_key_file"
 SNAPSHOT_NOTE = "written into snapshots for information"
 """The reason that needs no warning: nobody set these."""
@@ -125,10 +126,50 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             help="Where Prometheus metrics are read.",
         ),
         ServerSetting(
+            key="enable_grpc",
+            type=BOOLEAN,
+            field="enable_grpc",
+            default="true where `flambeau[grpc]` is installed",
+            option="--grpc / --no-grpc",
+            help="Answers gRPC, too.",
+        ),
+        ServerSetting(
+            key="grpc_inference_address",
+            type=HOST,
+            field="grpc_inference_address",
+            help="Host of the gRPC port for predictions.",
+        ),
+        ServerSetting(
+            key="grpc_inference_port",
+            type=PORT,
+            field="grpc_inference_port",
+            option="--grpc-port",
+            help="gRPC port for predictions; 0: any free one.",
+        ),
+        ServerSetting(
+            key="grpc_management_address",
+            type=HOST,
+            field="grpc_management_address",
+            help="Host of the gRPC port for management.",
+        ),
+        ServerSetting(
+            key="grpc_management_port",
+            type=PORT,
+            field="grpc_management_port",
+            option="--grpc-management-port",
+            help="gRPC port for management; 0: any free one.",
+        ),
+        ServerSetting(
+            key="enable_grpc_ssl",
+            type=BOOLEAN,
+            field="enable_grpc_ssl",
+            help="Encrypts gRPC, with `certificate_file` and `private_key_file`.",
+        ),
+        ServerSetting(
             key="certificate_file",
             type=PATH,
             field="certificate_file",
-            help="X.509 certificate chain, PEM, for `https` addresses.",
+            help="X.509 certificate chain, PEM, for `https` addresses and gRPC.",
         ),
         ServerSetting(
             key="private_key_file",
@@ -333,6 +374,40 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             type=duration("seconds", 1, zero=False),
             field="limits.write_timeout_s",
             help="A client that takes none of its reply for this long is cut off.",
+        ),
+        ServerSetting(
+            key="grpc_max_concurrent_calls",
+            type=integer(1),
+            field="grpc_max_concurrent_calls",
+            help="Calls of one gRPC connection that may be under way; clients hold further ones back.",
+        ),
+        ServerSetting(
+            key="grpc_inference_max_connection_age_ms",
+            type=duration("milliseconds", 1e-3, zero=False),
+            field="grpc_inference_max_connection_age_s",
+            default="no limit",
+            help="Age at which a connection to the gRPC port for predictions takes no new calls.",
+        ),
+        ServerSetting(
+            key="grpc_inference_max_connection_age_grace_ms",
+            type=duration("milliseconds", 1e-3, zero=False),
+            field="grpc_inference_max_connection_age_grace_s",
+            default="no limit",
+            help="Time that its calls then have left.",
+        ),
+        ServerSetting(
+            key="grpc_management_max_connection_age_ms",
+            type=duration("milliseconds", 1e-3, zero=False),
+            field="grpc_management_max_connection_age_s",
+            default="no limit",
+            help="Age at which a connection to the gRPC port for management takes no new calls.",
+        ),
+        ServerSetting(
+            key="grpc_management_max_connection_age_grace_ms",
+            type=duration("milliseconds", 1e-3, zero=False),
+            field="grpc_management_max_connection_age_grace_s",
+            default="no limit",
+            help="Time that its calls then have left.",
         ),
         ServerSetting(
             key="drain_timeout",
@@ -544,15 +619,6 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
         _without_effect("keystore", _NO_KEYSTORE),
         _without_effect("keystore_pass", _NO_KEYSTORE),
         _without_effect("keystore_type", _NO_KEYSTORE),
-        _without_effect("grpc_inference_address", _NO_GRPC),
-        _without_effect("grpc_management_address", _NO_GRPC),
-        _without_effect("grpc_inference_port", _NO_GRPC),
-        _without_effect("grpc_management_port", _NO_GRPC),
-        _without_effect("grpc_inference_max_connection_age_ms", _NO_GRPC),
-        _without_effect("grpc_management_max_connection_age_ms", _NO_GRPC),
-        _without_effect("grpc_inference_max_connection_age_grace_ms", _NO_GRPC),
-        _without_effect("grpc_management_max_connection_age_grace_ms", _NO_GRPC),
-        _without_effect("enable_grpc_ssl", _NO_GRPC),
         _without_effect("version", SNAPSHOT_NOTE),
         _without_effect("tsConfigFile", SNAPSHOT_NOTE),
         _without_effect("python", SNAPSHOT_NOTE),

@@ -33,6 +33,7 @@ PORTS = {
 }
 """Command line only: each replaces the port of one address."""
 
+_GRPC_HOSTS = ("grpc_inference_address", "grpc_management_address")
 _PLACEHOLDER = re.compile(r"\$\$([^$]+)\$\$")
 _DEFAULTS = ServerConfig()
 
@@ -204,6 +205,10 @@ def _parse_value(setting: ServerSetting, text: str, origin: str) -> Any:
 
 
 def _replace_address_parts(typed: Mapping[str, str], values: dict[str, Any], origins: dict[str, str]) -> None:
+    if HOST in typed:
+        for key in _GRPC_HOSTS:
+            values[key] = typed[HOST].strip("[]")
+            origins[key] = COMMAND_LINE
     for port_key, key in PORTS.items():
         address: Address = values.get(key) or getattr(_DEFAULTS, key)
         changed = address

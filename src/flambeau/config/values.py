@@ -133,6 +133,13 @@ def parse_port(text: str) -> int:
     return port
 
 
+def _parse_host(text: str) -> str:
+    host = text.strip().strip("[]")
+    if not host or "/" in host:
+        raise ValueError("must be a host name or an IP address")
+    return host
+
+
 def address(http_port: int, https_port: int) -> ValueType:
     """Addresses of a listener, with the ports that an address without port gets."""
     return ValueType("address", lambda text: _parse_address(text, http_port, https_port))
@@ -210,6 +217,7 @@ INVERTED_BOOLEAN = ValueType(
 """For keys that switch something off while the field says that it is on."""
 PATH = ValueType("path", _parse_path)
 PORT = ValueType("port", parse_port)
+HOST = ValueType("host", _parse_host)
 REGEX = ValueType("regular expression", _checked_regex)
 REGEXES = ValueType("regular expressions, comma-separated", _parse_regexes, ",".join)
 METRICS_MODE = ValueType(
