@@ -42,7 +42,7 @@ class DecodeImage(RowStage):
 
         Raises:
             ValueError: an option has no such value.
-            ModuleNotFoundError: the backend named is not installed, or none is.
+            ImportError: the backend named is not installed, or none is.
         """
         if color not in ("rgb", "bgr"):
             raise ValueError(f"color is 'rgb' or 'bgr', not {color!r}")

@@ -8,7 +8,6 @@ figures.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import sys
 from collections.abc import Callable
@@ -42,12 +41,15 @@ def _simplejpeg() -> Decode:
 
 def _torchvision() -> Decode:
     torch = require("torch")
-    torchvision_io = require("torchvision.io")
+    rgb = require("torchvision.io").ImageReadMode.RGB.value
     np = require("numpy")
+    if not hasattr(torch.ops.image, "decode_jpeg"):
+        raise ModuleNotFoundError("this torchvision does not decode images", name="torchvision")
+    decode_jpeg = torch.ops.image.decode_jpeg  # the function around it warns, at each call, that it will go one day
 
     def decode(data: bytes | bytearray, blue_first: bool) -> Any:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # warns of memory that is read-only
-        pixels = torchvision_io.decode_jpeg(encoded, mode=torchvision_io.ImageReadMode.RGB).permute(1, 2, 0).numpy()
+        pixels = decode_jpeg(encoded, rgb).permute(1, 2, 0).numpy()
         return np.ascontiguousarray(pixels[..., ::-1] if blue_first else pixels)
 
     return decode
@@ -93,32 +95,32 @@ DECODERS: dict[str, Decoder] = {
 
 
 def load_decoders(backend: str | None) -> dict[ImageFormat, Decode]:
-    """The decoder for each format: the one named where it knows the format, else the fastest that is installed.
+    """The decoder for each format: the one named where it knows the format, else the fastest that can be imported.
 
     A format that nothing installed knows is left out.
 
     Raises:
         ValueError: there is no backend of this name.
-        ModuleNotFoundError: the backend named is not installed, or none is.
+        ImportError: the backend named cannot be imported, or none can.
     """
     if backend is not None and backend not in DECODERS:
         raise ValueError(f"there is no backend {backend!r}; there are {', '.join(DECODERS)}")
-    candidates = [name for name in DECODERS if name == backend or is_installed(name)]
-    candidates.sort(key=lambda name: name != backend)
-    if not candidates:
+    chosen: dict[ImageFormat, Decode] = {}
+    for name in sorted(DECODERS, key=lambda name: name != backend):
+        decoder = DECODERS[name]
+        wanted = decoder.formats - chosen.keys()
+        if not wanted:
+            continue
+        try:
+            decode = decoder.load()
+        except ImportError:  # not installed, or without a system library that it needs
+            if name == backend:
+                raise
+            continue
+        chosen.update(dict.fromkeys(wanted, decode))
+    if not chosen:
         packages = ", ".join(pip_name(decoder.package) for decoder in DECODERS.values())
         raise ModuleNotFoundError(
             f"nothing that decodes images is installed in {sys.executable}; install one of {packages}"
         )
-    chosen: dict[ImageFormat, Decode] = {}
-    for name in candidates:
-        decoder = DECODERS[name]
-        wanted = decoder.formats - chosen.keys()
-        if wanted:
-            chosen.update(dict.fromkeys(wanted, decoder.load()))
     return chosen
-
-
-def is_installed(backend: str) -> bool:
-    """Whether a backend's package can be found. It is not imported."""
-    return importlib.util.find_spec(DECODERS[backend].package) is not None

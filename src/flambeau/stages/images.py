@@ -89,9 +89,13 @@ def is_made_by(module: str, name: str, value: Any) -> bool:
 
 
 def stack_arrays(arrays: list[Any]) -> Any:
-    """Arrays of one kind as one: contiguous and writable. A single one is copied only where it is neither."""
-    np = require("numpy")
-    return np.stack(arrays) if len(arrays) > 1 else np.require(arrays[0], requirements=("C", "W"))[None]
+    """Arrays of one kind as one that torch can share memory with. A single one is copied only where it cannot be."""
+    if len(arrays) == 1:
+        flags = arrays[0].flags
+        # mirrored, an array of a single row still counts as contiguous; torch looks at the stride
+        if flags.c_contiguous and flags.writeable and min(arrays[0].strides) >= 0:
+            return arrays[0][None]
+    return require("numpy").stack(arrays)
 
 
 def array_of(image: Any) -> Any:

@@ -17,8 +17,8 @@ MODES = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic
 class Resize(BatchStage):
     """Arrays, tensors and PIL images to a size; each stays what it is, ``uint8`` or floating point.
 
-    torch does the arrays and tensors, those of one shape together; with ``antialias`` its results are Pillow's, give or
-    take one level in 256.
+    torch does the arrays and tensors, those of one shape together. With ``antialias`` its results are Pillow's, give or
+    take one level in 256; ``"bicubic"`` may differ more where it overshoots, at hard edges.
     """
 
     def __init__(self, size: int | Sequence[int], interpolation: str = "bilinear", *, antialias: bool = True) -> None:
