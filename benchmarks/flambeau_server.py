@@ -18,6 +18,8 @@ class FlambeauServer:
 
     process: ServerProcess
     inference_url: str
+    grpc_target: str
+    """``host:port``, as gRPC's clients take it."""
     log_dir: Path
 
     def predictions(self, model: str) -> str:
@@ -36,4 +38,5 @@ def flambeau_serving(model: Path, folder: Path, *options: str) -> Iterator[Flamb
     command += ["--ready-file", str(ready_file), "--log-dir", str(log_dir)]
     with running(command, folder=folder) as process:
         ready = json.loads(process.wait_for_file(ready_file))
-        yield FlambeauServer(process, ready["inference_address"], log_dir)
+        grpc_target = ready["grpc_inference_address"].removeprefix("grpc://")
+        yield FlambeauServer(process, ready["inference_address"], grpc_target, log_dir)

@@ -1,4 +1,4 @@
-"""One client of Flambeau's gRPC frontend: ``python -m benchmarks.local_report.grpc_client PORT MODEL BODY_FILE``."""
+"""One client of Flambeau's gRPC frontend: ``python -m benchmarks.local_report.grpc_client TARGET MODEL BODY_FILE``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 class GrpcCaller:
     """Call one model's predictions over one channel."""
 
-    def __init__(self, port: int, model: str) -> None:
+    def __init__(self, target: str, model: str) -> None:
         self._model = model
-        self._call = grpc.insecure_channel(f"127.0.0.1:{port}").unary_unary(
+        self._call = grpc.insecure_channel(target).unary_unary(
             METHOD, PredictionsRequest.SerializeToString, PredictionResponse.FromString
         )
 
@@ -32,9 +32,9 @@ class GrpcCaller:
 
 def main() -> None:
     orders = Orders()
-    port, model, body_file = sys.argv[1:]
+    target, model, body_file = sys.argv[1:]
     body = Path(body_file).read_bytes()
-    call = GrpcCaller(int(port), model)
+    call = GrpcCaller(target, model)
     call(body)
     orders.serve(partial(measure_threads, call, body))
 

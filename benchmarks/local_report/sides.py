@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import select
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.contestants import write_echo_model
 from benchmarks.flambeau_server import FlambeauServer, flambeau_serving
-from benchmarks.local_report.load import LoadFailed, Sample, Window, pooled
-from benchmarks.local_report.orders import Measure, order, sample_of
+from benchmarks.local_report.load import LoadFailed
+from benchmarks.local_report.measured import READY_WITHIN_S, ROOT, measure_together, measured_processes
+from benchmarks.local_report.orders import Measure
 from benchmarks.local_report.work import cores
 from benchmarks.processes import POLL_S, ServerFailed, ServerProcess, free_port, running
 
-ROOT = Path(__file__).parents[2]
 WORK_MODULE = "benchmarks.local_report.work"
-READY_WITHIN_S = 120.0
-ANSWER_WITHIN_S = 60.0
-"""Beyond the end of the window: calls under way are finished first."""
 
 
 @dataclass(frozen=True)
@@ -45,90 +39,18 @@ class Setup:
 Start = Callable[[Setup], AbstractContextManager[Measure]]
 
 
-class MeasuredProcess:
-    """One process that answers orders; see :mod:`benchmarks.local_report.orders`."""
-
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        self._log = log
-        with log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,
-                text=True,
-            )
-
-    def wait_until_ready(self) -> None:
-        """Raises LoadFailed, with the last thing it printed, where it ends or takes too long."""
-        self._answer(READY_WITHIN_S)
-
-    def order(self, clients: int, window: Window) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(order(clients, window))
-        self._process.stdin.flush()
-
-    def sample(self, window: Window) -> Sample:
-        """What was ordered. Raises LoadFailed."""
-        return sample_of(self._answer(window.seconds + ANSWER_WITHIN_S))
-
-    def stop(self) -> None:
-        """End it and its children."""
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self._process.communicate()
-
-    def _answer(self, timeout_s: float) -> dict[str, object]:
-        output = self._process.stdout
-        assert output is not None
-        if not select.select([output], [], [], timeout_s)[0]:
-            raise LoadFailed(f"no answer within {timeout_s:g} s")
-        line = output.readline()
-        if not line:
-            raise LoadFailed(self._last_words())
-        answer: dict[str, object] = json.loads(line)
-        return answer
-
-    def _last_words(self) -> str:
-        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1].strip() if lines else "ended without a word"
-
-
-@contextmanager
-def _processes(commands: Sequence[Sequence[str]]) -> Iterator[list[MeasuredProcess]]:
-    with tempfile.TemporaryDirectory(prefix="side-") as folder, ExitStack() as stack:
-        started = []
-        for number, command in enumerate(commands):
-            process = MeasuredProcess(command, Path(folder, f"{number}.log"))
-            stack.callback(process.stop)
-            started.append(process)
-        for process in started:
-            process.wait_until_ready()
-        yield started
-
-
-def _measure_together(processes: Sequence[MeasuredProcess], clients_each: int, window: Window) -> Sample:
-    for process in processes:
-        process.order(clients_each, window)
-    return pooled([process.sample(window) for process in processes])
-
-
 @contextmanager
 def _one_process(command: Sequence[str]) -> Iterator[Measure]:
     """A process in which each client is a thread."""
-    with _processes([command]) as processes:
-        yield lambda clients, window: _measure_together(processes, clients, window)
+    with measured_processes([command]) as processes:
+        yield lambda clients, window: measure_together(processes, clients, window)
 
 
 @contextmanager
 def _client_processes(command: Sequence[str], most: int) -> Iterator[Measure]:
     """A process a client; those beyond the clients of an order stay idle."""
-    with _processes([command] * most) as processes:
-        yield lambda clients, window: _measure_together(processes[:clients], 1, window)
+    with measured_processes([command] * most) as processes:
+        yield lambda clients, window: measure_together(processes[:clients], 1, window)
 
 
 def _module(python: Path | str, name: str, *arguments: object) -> list[str]:
@@ -142,10 +64,8 @@ def bare(work: str, *, processes: int | None = None) -> Start:
     def start(setup: Setup) -> Iterator[Measure]:
         options = {"work": work, "row": str(setup.row), "batch_size": setup.batch_size}
         command = _module(sys.executable, "benchmarks.local_report.bare_side", json.dumps(options))
-        with _processes([command] * (processes or cores())) as started:
-            yield lambda clients, window: _measure_together(
-                started if processes else started[:clients], clients, window
-            )
+        with measured_processes([command] * (processes or cores())) as started:
+            yield lambda clients, window: measure_together(started if processes else started[:clients], clients, window)
 
     return start
 
@@ -230,10 +150,10 @@ def flambeau_grpc(model_name: str, *, clients: int) -> Start:
 
     @contextmanager
     def start(setup: Setup) -> Iterator[Measure]:
-        port = free_port()
-        with _serving(setup, "--set", f"grpc_inference_port={port}") as server:
-            _wait_for_port(server.process, port)
-            command = _module(sys.executable, "benchmarks.local_report.grpc_client", port, model_name, setup.row)
+        with _serving(setup) as server:
+            command = _module(
+                sys.executable, "benchmarks.local_report.grpc_client", server.grpc_target, model_name, setup.row
+            )
             with _client_processes(command, clients) as measure:
                 yield measure
 
@@ -241,12 +161,12 @@ def flambeau_grpc(model_name: str, *, clients: int) -> Start:
 
 
 @contextmanager
-def _serving(setup: Setup, *options: str) -> Iterator[FlambeauServer]:
+def _serving(setup: Setup) -> Iterator[FlambeauServer]:
     """The section's archive, or the echo model where it has none, with one worker."""
     with tempfile.TemporaryDirectory(prefix="served-") as name:
         folder = Path(name)
         model = setup.archive or write_echo_model(folder, batch_size=setup.batch_size)
-        with flambeau_serving(model, folder, *options) as server:
+        with flambeau_serving(model, folder) as server:
             yield server
 
 

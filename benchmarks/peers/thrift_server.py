@@ -12,7 +12,7 @@ from thrift.transport.TTransport import TBufferedTransportFactory
 
 from benchmarks.local_report.work import hello
 from benchmarks.peers.thrift_echo import InferProcessor
-from benchmarks.peers.torchpipe_side import call_with_dict, prepare_import, python_backend
+from benchmarks.peers.torchpipe_side import backend_class, call_with_dict, prepare_import
 
 
 def torchpipe_function():
@@ -21,7 +21,7 @@ def torchpipe_function():
     import omniback
     import torchpipe
 
-    omniback.register("Work", python_backend(hello, 1))
+    omniback.register("Work", backend_class(lambda: hello, 1))
     pipe = torchpipe.pipe({"node": {"backend": "Work", "batching_timeout": "0", "max": "1"}})
     return lambda data: call_with_dict(pipe, data)
 

@@ -19,15 +19,15 @@ from benchmarks.local_report.work import work_named
 WARM_UP_CALLS = 2000
 
 
-def python_backend(work, batch_size):
-    """A backend that does the work in this process, holding the GIL where the work does."""
+def backend_class(prepare, batch_size):
+    """A backend of torchpipe. ``prepare`` is called for each instance, and gives its function of rows."""
 
-    class PythonBackend:
+    class WorkBackend:
         def init(self, params, options):
-            pass
+            self.work = prepare()
 
         def forward(self, ios):
-            for io, result in zip(ios, work([io["data"] for io in ios]), strict=True):
+            for io, result in zip(ios, self.work([io["data"] for io in ios]), strict=True):
                 io["result"] = result
 
         def max(self):
@@ -36,36 +36,29 @@ def python_backend(work, batch_size):
         def min(self):
             return 1
 
-    return PythonBackend
+    return WorkBackend
 
 
-def process_backend(work_name, batch_size):
-    """A backend that has a process of its own do the work, as torchpipe's report advises where the GIL is held."""
+def work_in_process(work_name):
+    """The work done by a process of its own, as torchpipe's report advises where the GIL is held."""
+    connection, other = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    context.Process(target=_work_for, args=(work_name, other), daemon=True).start()
 
-    class ProcessBackend:
-        def init(self, params, options):
-            self.connection, other = multiprocessing.Pipe()
-            context = multiprocessing.get_context("spawn")
-            context.Process(target=_work_in_process, args=(work_name, other), daemon=True).start()
+    def work(rows):
+        connection.send(rows)
+        return connection.recv()
 
-        def forward(self, ios):
-            self.connection.send([io["data"] for io in ios])
-            for io, result in zip(ios, self.connection.recv(), strict=True):
-                io["result"] = result
-
-        def max(self):
-            return batch_size
-
-        def min(self):
-            return 1
-
-    return ProcessBackend
+    return work
 
 
-def _work_in_process(work_name, connection):
+def _work_for(work_name, connection):
     work = work_named(work_name)
     while True:
         connection.send(work(connection.recv()))
+
+
+PREPARATIONS = {"python": work_named, "processes": work_in_process}
 
 
 def call_with_dict(pipe, row):
@@ -121,14 +114,13 @@ def main():
 
     row = Path(options["row"]).read_bytes()
     backend = options["backend"]
-    if backend == "python":
-        omniback.register("Work", python_backend(work_named(options["work"]), options["batch_size"]))
-    elif backend == "processes":
-        omniback.register("Work", process_backend(options["work"], options["batch_size"]))
+    if backend in PREPARATIONS:
+        prepare = partial(PREPARATIONS[backend], options["work"])
+        omniback.register("Work", backend_class(prepare, options["batch_size"]))
     pipe = torchpipe.pipe(
         {
             "node": {
-                "backend": "Work" if backend in ("python", "processes") else backend,
+                "backend": "Work" if backend in PREPARATIONS else backend,
                 "instance_num": options["instances"],
                 "batching_timeout": options["delay_ms"],
                 "max": options["batch_size"],

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.local_report.http_client import HttpCaller
 from benchmarks.local_report.load import LoadFailed, Window
-from benchmarks.local_report.sides import MeasuredProcess
+from benchmarks.local_report.measured import MeasuredProcess
 
 
 @pytest.fixture
