@@ -140,7 +140,7 @@ def _parse_table(stage: str, table: Mapping[str, Any]) -> dict[str, Any]:
     said_by: dict[str, str] = {}
     for key, value in table.items():
         where = f"{stage}.{key}" if stage else str(key)
-        known = _KEYS.get(_camel(str(key)))
+        known = KEYS.get(_camel(str(key)))
         if known is None:
             if "backend" in table and stage and key not in NOT_SUPPORTED and not isinstance(value, Mapping):
                 options[str(key)] = value  # torchpipe has them beside the settings
@@ -168,7 +168,7 @@ def _unknown(key: str, value: Any) -> str:
         return f"is torchpipe's and not supported: {NOT_SUPPORTED[key]}"
     if isinstance(value, Mapping):
         return "is no key of a stage; a second stage on the same model, as torchpipe's 'name.2', is not supported"
-    return f"is no key of a stage{did_you_mean(key, _KEYS)}; options of what the stage runs belong under 'options'"
+    return f"is no key of a stage{did_you_mean(key, KEYS)}; options of what the stage runs belong under 'options'"
 
 
 def _camel(key: str) -> str:
@@ -264,7 +264,7 @@ class _Key(NamedTuple):
     parse: Callable[[Any], Any]
 
 
-_KEYS = {
+KEYS = {
     "run": _Key("run", _text),
     "options": _Key("options", _mapping),
     "after": _Key("after", _names),
@@ -299,5 +299,5 @@ _KEYS = {
 _OF_ONE_STAGE = {"options", "after", "map", "when", "next"}
 """Fields that cannot be said for all stages at once, nor belong to loading."""
 
-_OF_THE_SERVER = (set(MODEL_SETTINGS) - set(_KEYS)) | {"minWorkers", "maxWorkers"}
+_OF_THE_SERVER = (set(MODEL_SETTINGS) - set(KEYS)) | {"minWorkers", "maxWorkers"}
 """Keys that, at the top of the file, are about the worker processes in which a server runs the pipeline."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from flambeau.local.pipeline.graph import ROW, Link
+
+any_graph = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A machine with other things to do is no reason to fail."""
 
 
 @st.composite
