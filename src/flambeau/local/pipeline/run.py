@@ -57,7 +57,7 @@ class Pipeline(LocalCallable):
             raise
         self._conditions = [member.stage.when for member in self._members]
         self._chain: list[Member] | None = None
-        if self._plan.is_chain and not any(self._conditions):
+        if self._plan.is_chain and all(condition is None for condition in self._conditions):
             self._chain = [member for member in self._members if member.model is not None]
         self._has_stage_timeouts = any(stage.timeout_s is not None for stage in given)
 
@@ -259,4 +259,4 @@ def _label(stage: Stage) -> str:
     """A stage in the drawing of its pipeline."""
     sizes = {"workers": stage.workers, "processes": stage.processes, "batch": stage.batch_size}
     said = ", ".join(f"{word} {size}" for word, size in sizes.items() if size is not None)
-    return stage.name + ("?" if stage.when else "") + (f" ({said})" if said else "")
+    return stage.name + ("" if stage.when is None else "?") + (f" ({said})" if said else "")
