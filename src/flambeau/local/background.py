@@ -8,7 +8,6 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
 from flambeau.config.server import ServerConfig
@@ -16,9 +15,6 @@ from flambeau.registry.host import Host
 from flambeau.registry.version import ModelVersion
 
 T = TypeVar("T")
-
-_END_S = 10.0
-"""How long the end of this process may be held up by workers: more than ending one that hangs takes."""
 
 
 class Background:
@@ -37,8 +33,16 @@ class Background:
         return threading.get_ident() == self._thread.ident
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for it. Whoever is interrupted while waiting cancels it."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        """Run a coroutine on the loop and wait for it. Whoever is interrupted while waiting cancels it.
+
+        Raises:
+            RuntimeError: the process is ending, and the loop has.
+        """
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError:
+            coroutine.close()
+            raise
         try:
             return future.result()
         except BaseException:
@@ -46,11 +50,7 @@ class Background:
             raise
 
     def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
-        """Call on the loop's thread.
-
-        Raises:
-            RuntimeError: the process is ending, and the loop with it.
-        """
+        """Call on the loop's thread. RuntimeError: as for :meth:`wait_for`."""
         self.loop.call_soon_threadsafe(callback, *arguments)
 
     # --- on the loop -------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ class Background:
     def dismiss_soon(self, version: ModelVersion) -> None:
         """The same without waiting; from any thread."""
         try:
-            asyncio.run_coroutine_threadsafe(self.dismiss(version), self.loop)
+            self.call_soon(lambda: asyncio.ensure_future(self.dismiss(version)))
         except RuntimeError:  # the loop has ended, and the workers with it
             pass
 
@@ -84,16 +84,14 @@ class Background:
         self.loop.run_forever()
 
     def end(self) -> None:
-        """End all workers, then the thread."""
-        ending = asyncio.run_coroutine_threadsafe(self._dismiss_all(), self.loop)
-        try:
-            ending.result(_END_S)
-        except FutureTimeoutError:
-            pass
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(_END_S)
+        """Answer what has been accepted, as ``concurrent.futures`` does at this point; then end all workers."""
+        self.wait_for(self._finish())
+        self.call_soon(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
 
-    async def _dismiss_all(self) -> None:
+    async def _finish(self) -> None:
+        await asyncio.gather(*(version.drain(None) for version in self.versions))
         await asyncio.gather(*map(self.dismiss, list(self.versions)))
 
 

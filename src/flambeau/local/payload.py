@@ -62,6 +62,24 @@ class Raised:
         self.error = error
 
 
+class Parts:
+    """What a generator gave in place of one result."""
+
+    __slots__ = ("error", "values")
+
+    def __init__(self, values: list[Any], error: Exception | None) -> None:
+        self.values = values
+        self.error = error
+        """What it raised then."""
+
+    def in_a_list(self) -> list[Any] | Raised:
+        """What a call returns that is no stream."""
+        return self.values if self.error is None else Raised(self.error)
+
+    def __reduce__(self) -> Any:
+        return _remake_parts, (self.values, None if self.error is None else encode_error(self.error))
+
+
 def encode(value: Any) -> Payload | Gathered:
     """A value as it travels. Its arrays are not copied: they must not change until it has been answered.
 
@@ -156,6 +174,10 @@ def _remake_error(kind: type[Exception], arguments: tuple[Any, ...], state: dict
     error.args = arguments
     error.__dict__.update(state)
     return error
+
+
+def _remake_parts(values: list[Any], error: bytes | None) -> Parts:
+    return Parts(values, None if error is None else decode(error).error)
 
 
 def _revived(data: memoryview) -> Exception:

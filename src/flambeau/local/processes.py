@@ -15,11 +15,11 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -37,7 +37,8 @@ from flambeau.errors import (
     StartFailed,
 )
 from flambeau.local.background import Background, background
-from flambeau.local.payload import Raised, decode, encode
+from flambeau.local.intake import Intake
+from flambeau.local.payload import Parts, Raised, decode, encode
 from flambeau.local.remote import ONLY_VALUE
 from flambeau.local.rows import Fields
 from flambeau.local.shipping import Shipment, pickle_source, program_state, ship
@@ -53,6 +54,9 @@ SLOT_BYTES = 64 * 1024 * 1024
 
 _MAX_FRAME_BYTES = 1 << 40
 """The workers are our own: this only tells frames from garbage."""
+
+_LONGEST_S = 1e6
+"""A longer time-out, such as an infinite one, is none."""
 
 _LAST_LINES = 20
 """Of a worker that does not load: so many are part of the error."""
@@ -82,8 +86,9 @@ class ProcessEngine:
 
         Args:
             name: for errors, as it is to be read: ``model 'echo'``.
-            source: a :class:`Path` of a model folder, which must stay; or a function, class, object or ``nn.Module``
-                that can be pickled.
+            source: the :class:`Path` of a model folder, which must stay for as long as this is open; or a function,
+                class, object or ``nn.Module`` that can be pickled.
+            config: at most ``queue_jobs`` calls may wait.
             model: the model's own name, for its handler and the log.
             handler: of a folder; None: its manifest's.
             device: as torch names it; None: the CPU.
@@ -98,8 +103,6 @@ class ProcessEngine:
         self.name = name
         self._size_of = size_of
         self._queue_limit = config.queue_jobs
-        self._inbox: deque[_Call] = deque()
-        self._is_woken = False
         self._refusal: Callable[[str], ServingError] | None = None
         self._closing = threading.Lock()
         self._answered_all = True
@@ -123,6 +126,7 @@ class ProcessEngine:
         self._version = self._background.wait_for(
             _start(self._background, ref, ship(shipment), config, workers, _Output(), on_gpu=on_gpu)
         )
+        self._intake = cast(Intake, self._version.dispatcher)
         self._release = weakref.finalize(self, self._background.dismiss_soon, self._version)
         self._release.atexit = False  # the end of the process has a hook of its own
         _engines.add(self)
@@ -148,8 +152,17 @@ class ProcessEngine:
         return result
 
     def submit(self, row: Any, timeout_s: float | None, priority: int) -> Future[Any]:
+        return self._submit(row, timeout_s, priority)
+
+    def stream(self, row: Any, timeout_s: float | None, priority: int) -> Iterator[Any]:
+        """The parts come together, when the worker has all of them."""
+        return _parts_of(self._submit(row, timeout_s, priority, in_parts=True))
+
+    def _submit(self, row: Any, timeout_s: float | None, priority: int, *, in_parts: bool = False) -> _RowFuture:
         call = self._new_call(row, priority)
         call.timeout_s = timeout_s
+        call.is_urgent = timeout_s is not None
+        call.in_parts = in_parts
         call.future = future = _RowFuture(self, call)
         self._put(call)
         return future
@@ -165,17 +178,11 @@ class ProcessEngine:
         return _Call(self.name, InferenceRequest("", (), parameters), priority, size)
 
     def _put(self, call: _Call) -> None:
-        if self._version.dispatcher.waiting + len(self._inbox) >= self._queue_limit:
+        if self._intake.calls_waiting >= self._queue_limit:
             raise QueueFull(self.name, f"{self._queue_limit} calls")
-        self._inbox.append(call)
-        if not self._is_woken:
-            self._is_woken = True
-            self._tell(self._take_in)
-
-    def _tell(self, callback: Callable[..., object], *arguments: Any) -> None:
         try:
-            self._background.call_soon(callback, *arguments)
-        except RuntimeError:
+            self._intake.put(call)
+        except RuntimeError:  # the process is ending
             raise ModelClosed(self.name) from None
 
     def abandon(self, call: _Call) -> None:
@@ -184,23 +191,6 @@ class ProcessEngine:
             self._background.call_soon(call.abandon)
         except RuntimeError:  # the process is ending
             pass
-
-    def _take_in(self) -> None:
-        """On the loop: queue what callers have put there."""
-        self._is_woken = False  # first: whoever puts something from here on wakes the loop again
-        submit = self._version.dispatcher.submit
-        now = time.monotonic()
-        while self._inbox:
-            call = self._inbox.popleft()
-            if call.is_abandoned:
-                continue
-            try:
-                call.job = submit(call.request, call, now, call.priority, call.size)
-            except ServingError as error:
-                call.answer(error)
-                continue
-            if call.timeout_s is not None:
-                call.timer = self._background.loop.call_later(min(call.timeout_s, 1e6), call.time_out)
 
     # --- views -------------------------------------------------------------------------------------------------------
 
@@ -220,12 +210,14 @@ class ProcessEngine:
         with self._closing:
             if self._refusal is None:
                 self._refusal = ModelClosed
-                self._answered_all = self._background.wait_for(self._finish(timeout_s))
                 self._release.detach()
+                try:
+                    self._answered_all = self._background.wait_for(self._finish(timeout_s))
+                except RuntimeError:  # the process is ending, and has answered what was accepted
+                    pass
         return self._answered_all
 
     async def _finish(self, timeout_s: float | None) -> bool:
-        self._take_in()
         answered_all = await self._version.drain(timeout_s)
         await self._background.dismiss(self._version)
         return answered_all
@@ -240,8 +232,11 @@ class _Call:
     """One row on its way, and who waits for its result: a thread (``wake``) or a future. ``api.Caller``."""
 
     __slots__ = (
+        "arrived_at",
         "future",
+        "in_parts",
         "is_abandoned",
+        "is_urgent",
         "job",
         "model",
         "outcome",
@@ -258,7 +253,10 @@ class _Call:
         self.request = request
         self.priority = priority
         self.size = size
+        self.arrived_at = 0.0
         self.timeout_s: float | None = None
+        self.is_urgent = False
+        self.in_parts = False
         self.wake: Any = None
         self.future: Future[Any] | None = None
         self.job: Job | None = None
@@ -267,6 +265,15 @@ class _Call:
         self.is_abandoned = False
 
     # --- on the loop -------------------------------------------------------------------------------------------------
+
+    def accepted(self, job: Job) -> None:
+        if self.is_abandoned:
+            job.abandon()
+            return
+        self.job = job
+        if self.timeout_s is not None:
+            delay_s = self.arrived_at + self.timeout_s - time.monotonic()
+            self.timer = asyncio.get_running_loop().call_later(min(max(delay_s, 0.0), _LONGEST_S), self.time_out)
 
     def answer(self, outcome: InferenceReply | ServingError) -> None:
         self.outcome = outcome
@@ -316,7 +323,8 @@ class _Call:
         """
         outcome, self.outcome = self.outcome, None
         if isinstance(outcome, InferenceReply):
-            return decode(outcome.body)  # type: ignore[arg-type]
+            result = decode(outcome.body)  # type: ignore[arg-type]
+            return result.in_a_list() if type(result) is Parts and not self.in_parts else result
         if isinstance(outcome, ShuttingDown) or outcome is None:
             raise ModelClosed(self.model)
         raise outcome
@@ -335,6 +343,20 @@ class _RowFuture(Future[Any]):
             return False
         self._engine.abandon(self._call)
         return True
+
+
+def _parts_of(future: _RowFuture) -> Iterator[Any]:
+    try:
+        result = future.result()
+    except BaseException:
+        future.cancel()
+        raise
+    if type(result) is not Parts:
+        yield result
+        return
+    yield from result.values
+    if result.error is not None:
+        raise result.error
 
 
 class _Output:
@@ -384,7 +406,8 @@ async def _start(
         "",
         UnpackedModel(manifest=Manifest(model_name=ref.name), directory=folder, source=folder, unpacked_to=None),
         _HANDLER,
-        replace(config, warm_up=()),  # of a folder that is not this one
+        # Callers are counted before, and hold the rows in any case; warm-up rows go with the shipment.
+        replace(config, queue_jobs=sys.maxsize, queue_bytes=sys.maxsize, warm_up=()),
         loaded_at_startup=False,
         on_gpu=on_gpu,
         launch=lambda version, worker_id: _as_values(background.host.launch(version, worker_id)),
@@ -393,6 +416,7 @@ async def _start(
         on_batch=lambda reply, seconds: None,
         on_line=output.line,
         on_loaded=lambda version, worker_id, seconds: None,
+        make_dispatcher=Intake,
     )
     try:
         background.admit(version, workers)

@@ -8,7 +8,7 @@ from types import GeneratorType
 from typing import Any
 
 from flambeau.local.engine import RunBatch
-from flambeau.local.payload import decode, encode, encode_error
+from flambeau.local.payload import Parts, decode, encode, encode_error
 from flambeau.local.rows import Fields
 from flambeau.local.runners import runner_of, runner_of_folder
 from flambeau.local.shipping import Shipment, unpack
@@ -75,11 +75,21 @@ def _row(parameters: dict[str, Any]) -> Any:
 
 
 def _travelling(outcome: Any) -> Payload | Gathered:
+    if isinstance(outcome, GeneratorType):
+        outcome = _collected(outcome)
     try:
-        if isinstance(outcome, GeneratorType):
-            outcome = list(outcome)
         if not isinstance(outcome, Exception):
             return encode(outcome)
-    except Exception as error:  # the border to user code: a generator's own, or that of a result that does not pickle
+    except Exception as error:  # the border to user code: a result that does not pickle
         outcome = error
     return encode_error(outcome)
+
+
+def _collected(generator: GeneratorType[Any, Any, Any]) -> Parts:
+    parts = Parts([], None)
+    try:
+        for value in generator:
+            parts.values.append(value)
+    except Exception as error:  # the border to user code: it comes after the parts
+        parts.error = error
+    return parts

@@ -44,6 +44,7 @@ class ModelVersion:
         on_batch: Callable[[BatchReply, float], None],
         on_line: Callable[[ModelVersion, int, str, bool], None],
         on_loaded: Callable[[ModelVersion, int, float], None],
+        make_dispatcher: Callable[[ModelRef, ModelConfig, Callable[[BatchReply, float], None]], Dispatcher] = Dispatcher,
     ) -> None:
         self.ref = ref
         self.url = url
@@ -63,7 +64,7 @@ class ModelVersion:
         self._launch = launch
         self._max_frame_bytes = max_frame_bytes
         self._on_loaded = on_loaded
-        self.dispatcher = Dispatcher(ref, config, on_batch)
+        self.dispatcher = make_dispatcher(ref, config, on_batch)
         self.supervisor = Supervisor(
             ref,
             self.dispatcher,

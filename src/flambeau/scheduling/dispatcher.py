@@ -314,6 +314,11 @@ class Dispatcher:
         return self._rule.cost.statistics()
 
     @property
+    def has_use_for_jobs(self) -> bool:
+        """Whether one that comes now may be sent to a worker before the next batch comes back."""
+        return bool(self._idle) or self._depth > 1
+
+    @property
     def waiting(self) -> int:
         """Jobs that no worker has."""
         return self._queue.depth
