@@ -58,13 +58,14 @@ def _torchvision() -> Decode:
 def _opencv() -> Decode:
     cv2 = require("cv2")
     np = require("numpy")
+    red_first = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since 4.11
 
     def decode(data: bytes | bytearray, blue_first: bool) -> Any:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        flags = cv2.IMREAD_COLOR if blue_first or red_first is None else red_first
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None:
             raise BadRequest("the image is damaged")
-        return pixels if blue_first else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        return pixels if blue_first or red_first is not None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
     return decode
 
