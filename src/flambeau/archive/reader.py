@@ -61,6 +61,17 @@ class UnpackedModel:
         except UnicodeDecodeError:
             raise InvalidModel(f"{name} is not UTF-8 text.") from None
 
+    def read_input(self, name: str) -> bytes:
+        """A file that the model's settings name as an input.
+
+        Raises:
+            InvalidModel: it is not in the model's directory.
+        """
+        path = (self.directory / name).resolve()
+        if not path.is_relative_to(self.directory) or not path.is_file():
+            raise InvalidModel(f"warmUp names {name}, which is not a file of the archive")
+        return path.read_bytes()
+
     def remove(self) -> None:
         """Delete what was unpacked. Does nothing for a directory that is served in place, nor the second time."""
         if self.unpacked_to is not None:

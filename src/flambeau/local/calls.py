@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
 
+from flambeau.local.mapping import mapped
+
 Self = TypeVar("Self", bound="LocalCallable")
 
 
@@ -81,10 +83,9 @@ class LocalCallable(ABC):
             window: rows under way at a time; None: enough to keep every worker busy.
             progress: whether to show a progress bar; None: where standard error is a terminal.
         """
-        from flambeau.local.mapping import mapped  # asks this module for its type
-
         return mapped(
-            self,
+            self.name,
+            self.submit_row,
             rows,
             ordered=ordered,
             timeout_s=timeout_s,

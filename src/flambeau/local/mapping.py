@@ -8,16 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future
 from contextlib import ExitStack
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from flambeau.errors import QueueFull
 
-if TYPE_CHECKING:
-    from flambeau.local.calls import LocalCallable
+
+class SubmitRow(Protocol):
+    """``LocalCallable.submit_row`` of a model or pipeline."""
+
+    def __call__(self, row: Any, number: int, *, timeout_s: float | None = None, priority: int = 0) -> Future[Any]: ...
 
 
 def mapped(
-    model: LocalCallable,
+    name: str,
+    submit_row: SubmitRow,
     rows: Iterable[Any],
     *,
     ordered: bool,
@@ -31,7 +35,7 @@ def mapped(
     source = enumerate(rows)
     collect = _InOrder() if ordered else _AsTheyCome()
     with ExitStack() as stack:
-        advance = stack.enter_context(_Progress(model.name, rows, progress))
+        advance = stack.enter_context(_Progress(name, rows, progress))
         stack.callback(collect.cancel)
         is_exhausted = False
         while True:
@@ -43,7 +47,7 @@ def mapped(
                 number, row = numbered
                 while True:
                     try:
-                        collect.add(model.submit_row(row, number, timeout_s=timeout_s, priority=priority))
+                        collect.add(submit_row(row, number, timeout_s=timeout_s, priority=priority))
                         break
                     except QueueFull:  # others use the model too: wait for one of ours to make room
                         if not len(collect):

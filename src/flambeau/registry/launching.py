@@ -13,7 +13,6 @@ import flambeau
 from flambeau.archive.reader import UnpackedModel
 from flambeau.config.model import ModelConfig
 from flambeau.config.server import ServerConfig
-from flambeau.errors import InvalidModel
 from flambeau.request import InferenceRequest, ModelRef
 from flambeau.wire.messages import Load
 from flambeau.workers.allocator import allocator_environment
@@ -58,7 +57,7 @@ def launch_for(
         threads=assignment.threads,
         inter_op_threads=config.placement.inter_op_threads,
         cores=assignment.cores,
-        warm_up=[_warm_up_row(model.directory, name) for name in config.warm_up],
+        warm_up=[_warm_up_row(name, model.read_input(name)) for name in config.warm_up],
     )
     return Launch(
         worker_id=worker_id,
@@ -94,9 +93,5 @@ def _environment(inherited: Mapping[str, str], server: ServerConfig, assignment:
     return environment
 
 
-def _warm_up_row(directory: Path, name: str) -> InferenceRequest:
-    path = (directory / name).resolve()
-    if not path.is_relative_to(directory) or not path.is_file():
-        raise InvalidModel(f"warmUp names {name}, which is not a file of the archive")
-    content_type = mimetypes.guess_type(name)[0] or ""
-    return InferenceRequest(f"warm-up-{name}", [], [("body", content_type, path.read_bytes())])
+def _warm_up_row(name: str, body: bytes) -> InferenceRequest:
+    return InferenceRequest(f"warm-up-{name}", [], [("body", mimetypes.guess_type(name)[0] or "", body)])

@@ -12,7 +12,7 @@ from typing import Any
 from flambeau.archive.described import DESCRIPTION_SUFFIXES
 from flambeau.errors import ConfigError, ForkedModel, ModelClosed, QueueFull
 from flambeau.local.calls import LocalCallable
-from flambeau.local.loading import load
+from flambeau.local.loading import load_model
 from flambeau.local.pipeline.description import Description, describe_pipeline
 from flambeau.local.pipeline.drawing import draw
 from flambeau.local.pipeline.files import read_document
@@ -22,6 +22,7 @@ from flambeau.local.pipeline.progress import Progress
 from flambeau.local.pipeline.sources import SourceFinder
 from flambeau.local.pipeline.stage import Stage
 from flambeau.local.pipeline.walk import Walk
+from flambeau.local.settings import LoadSettings
 from flambeau.local.sources import find_source
 
 
@@ -245,7 +246,7 @@ def _member(stage: Stage) -> Member:
         _refuse_settings(stage, "is a pipeline; say it of its stages")
         return Member(stage, Pipeline.from_file(source), is_own=True)
     try:
-        return Member(stage, load(source, name=stage.name, **stage.settings), is_own=True)
+        return Member(stage, load_model(source, stage.name, LoadSettings(**stage.settings)), is_own=True)
     except ConfigError as error:
         raise ConfigError(f"{stage.name}.{error.key}", error.value, error.problem, error.source) from error
 

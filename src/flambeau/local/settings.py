@@ -1,0 +1,80 @@
+"""The settings that ``load`` takes, beside those that a model brings itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flambeau.config.model import BatchingConfig, BatchPolicy, ModelConfig
+from flambeau.errors import ConfigError
+from flambeau.workers.cores import available_cores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSettings:
+    """See :func:`flambeau.load`; None: not given."""
+
+    batch_size: int | None = None
+    max_batch_delay_ms: float | None = None
+    batch_policy: str | None = None
+    workers: int | str | None = None
+    processes: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    size_of: Callable[[Any], int] | None = None
+    queue_size: int | None = None
+    response_timeout_s: float | None = None
+    isolate_failures: bool | None = None
+    warm_up: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        """Check what ``ModelConfig`` does not."""
+        if isinstance(self.workers, str) and self.workers != "process":
+            raise ConfigError("workers", self.workers, 'must be a number, or "process"')
+        if isinstance(self.workers, int) and self.processes is not None:
+            raise ConfigError("processes", self.processes, "workers of this process are wanted too; give one of both")
+        for key in ("workers", "processes", "queue_size", "batch_size", "threads"):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, (int, str, type(None))):
+                raise ConfigError(key, value, "must be a whole number")
+            if isinstance(value, int) and value < 1:
+                raise ConfigError(key, value, "must be at least 1")
+        if self.batch_policy not in (None, "adaptive", "fixed"):
+            raise ConfigError("batch_policy", self.batch_policy, "must be adaptive or fixed")
+
+    @property
+    def has_processes(self) -> bool:
+        return self.processes is not None or self.workers == "process"
+
+    def applied_to(self, config: ModelConfig) -> ModelConfig:
+        """A model's own settings with those given instead of them."""
+        batching = BatchingConfig(
+            batch_size=config.batching.batch_size if self.batch_size is None else self.batch_size,
+            max_batch_delay_s=(
+                config.batching.max_batch_delay_s
+                if self.max_batch_delay_ms is None
+                else _milliseconds(self.max_batch_delay_ms)
+            ),
+            policy=config.batching.policy if self.batch_policy is None else BatchPolicy(self.batch_policy),
+        )
+        count = self.processes or self.workers or config.min_workers or 1
+        if count == "process":
+            count = available_cores().usable
+        return replace(
+            config,
+            batching=batching,
+            placement=config.placement if self.threads is None else replace(config.placement, threads=self.threads),
+            min_workers=int(count),
+            max_workers=int(count),
+            queue_jobs=self.queue_size or config.queue_jobs,
+            response_timeout_s=self.response_timeout_s or config.response_timeout_s,
+            isolate_failures=config.isolate_failures if self.isolate_failures is None else self.isolate_failures,
+        )
+
+
+def _milliseconds(value: Any) -> float:
+    """Seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError("max_batch_delay_ms", value, "must be a number of milliseconds")
+    return value / 1e3
