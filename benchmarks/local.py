@@ -8,7 +8,6 @@ a bound was missed.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -27,9 +26,9 @@ from benchmarks.local_report.page import page
 from benchmarks.local_report.published import SOURCE
 from benchmarks.local_report.sections import FLAMBEAU, SECTIONS, Section
 from benchmarks.local_report.sides import Setup, peer_versions
-from benchmarks.local_report.tables import Findings, as_csv, bounds_grid, missing_lines, section_grid
+from benchmarks.local_report.tables import Findings, as_csv, bounds_grid, json_report, missing_lines, section_grid
 from benchmarks.processes import ServerFailed, stop_servers_on_sigterm
-from benchmarks.report import MET, as_json, machine, markdown, progress_bar
+from benchmarks.report import MET, machine, markdown, progress_bar
 
 TITLE = "Local calls: the published torchpipe report, redone"
 OWN_PACKAGES = ("flambeau", "torch", "torchvision", "grpcio", "httptools")
@@ -105,23 +104,11 @@ def as_markdown(all_findings: list[Findings], about: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
-def report_json(all_findings: list[Findings], about: dict[str, object]) -> str:
-    """Every run of every section, for other programs."""
-    sections = {}
-    for findings in all_findings:
-        section = findings.section
-        told = as_json(findings.results, {"title": section.title}, section.targets)
-        del told["machine"]
-        published = [vars(figure) for figure in section.published]
-        sections[section.name] = {**told, "published": published, "not_measured": findings.missing}
-    return json.dumps({"about": about, "source": SOURCE, "sections": sections}, indent=2) + "\n"
-
-
 def write_all(folder: Path, all_findings: list[Findings], about: dict[str, object]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.joinpath("report.md").write_text(as_markdown(all_findings, about))
     folder.joinpath("results.csv").write_text(as_csv(all_findings))
-    folder.joinpath("results.json").write_text(report_json(all_findings, about))
+    folder.joinpath("results.json").write_text(json_report(all_findings, about))
     folder.joinpath("page.html").write_text(page(all_findings, about, TITLE))
 
 
@@ -161,7 +148,7 @@ def main(
     about = facts(plan)
     sys.stdout.write(as_markdown(all_findings, about))
     if json_file:
-        json_file.write_text(report_json(all_findings, about))
+        json_file.write_text(json_report(all_findings, about))
     if out:
         write_all(out, all_findings, about)
     is_complete = not any(side.startswith(FLAMBEAU) for findings in all_findings for side in findings.missing)

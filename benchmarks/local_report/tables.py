@@ -1,16 +1,19 @@
-"""What was measured as tables, CSV and JSON."""
+"""What was measured, as tables, CSV and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from benchmarks.local_report.load import Sample
+from benchmarks.local_report.published import SOURCE
 from benchmarks.local_report.sections import FLAMBEAU, Section
-from benchmarks.report import MET, MISSED, Grid, format_spread
+from benchmarks.report import MET, MISSED, Grid, as_json, format_spread
 from benchmarks.results import Cell, Metric, Results, Spread, p50_ms, p99_ms, requests_per_s
 from benchmarks.wrk import Measurement
 
@@ -161,3 +164,24 @@ def as_csv(all_findings: Iterable[Findings]) -> str:
                     ]
                 )
     return text.getvalue()
+
+
+def json_report(all_findings: Iterable[Findings], about: Mapping[str, object]) -> str:
+    """Every run of every section, for other programs; null where something was not measured."""
+    sections = {}
+    for findings in all_findings:
+        section = findings.section
+        told = as_json(findings.results, {"title": section.title}, section.targets)
+        del told["machine"]
+        published = [asdict(figure) for figure in section.published]
+        sections[section.name] = {**told, "published": published, "not_measured": findings.missing}
+    report = {"about": dict(about), "source": SOURCE, "sections": sections}
+    return json.dumps(_without_nan(report), indent=2, allow_nan=False) + "\n"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -31,11 +31,15 @@ def test_calls_that_end_within_the_window_count_whenever_they_began(call_ns: int
     assert list(latencies_ns) == [call_ns] * ended_within
 
 
-def test_a_client_that_comes_after_the_window_began_is_an_error():
-    clock = Clock(1)
-    clock.time_ns = 51
-    with pytest.raises(LoadFailed, match="begun before its client"):
-        closed_loop(clock.call, None, Window(50, 150), clock.now)
+def test_a_client_that_comes_late_counts_from_when_it_comes():
+    clock = Clock(10)
+    clock.time_ns = 95
+    assert list(closed_loop(clock.call, None, Window(50, 150), clock.now)) == [10] * 5
+
+
+def test_a_window_in_which_nothing_ended_is_an_error():
+    with pytest.raises(LoadFailed, match="no call ended within"):
+        measure_threads(str, None, 2, Window(0, 0))
 
 
 def far_away() -> Window:

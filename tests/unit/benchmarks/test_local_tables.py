@@ -1,11 +1,12 @@
 import csv
+import json
 import math
 
 import pytest
 
 from benchmarks.local_report.load import SHARES, Sample
 from benchmarks.local_report.sections import SECTIONS
-from benchmarks.local_report.tables import Findings, as_csv, bounds_grid, missing_lines, section_grid
+from benchmarks.local_report.tables import Findings, as_csv, bounds_grid, json_report, missing_lines, section_grid
 from benchmarks.report import MET
 
 
@@ -62,6 +63,8 @@ def test_latency_that_was_not_measured_is_shown_and_written_as_nothing():
     assert row[3:6] == ("1,000 (1,000 to 1,000)", "-", "-")
     (line,) = csv.DictReader(as_csv([findings]).splitlines())
     assert (line["calls_per_s"], line["p50_ms"]) == ("1000.0", "")
+    (run,) = json.loads(json_report([findings], {}))["sections"]["hello-local"]["runs"]
+    assert (run["requests_per_s"], run["p50_ms"]) == (1000, None)
 
 
 def test_csv_has_a_line_for_each_round():
