@@ -52,7 +52,7 @@ def section_grid(findings: Findings) -> Grid:
     """A row per side and number of clients, those that were published only among them."""
     section = findings.section
     figures = {(row.side, row.batch_size, row.clients): row.figure for row in section.published}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for batch_size in section.batch_sizes:
         for clients in section.clients:
             rows += [
