@@ -1,9 +1,8 @@
 """The libraries that can turn a JPEG or PNG file into pixels, and which of them is taken.
 
 All give the same: ``uint8 [height, width, 3]``, contiguous, writable, in no memory but its own. The order is fixed, not
-measured anew on each machine: three of the four run the same libjpeg-turbo, so what differs between them is what each
-does around it, and that ranks alike everywhere. ``python -m benchmarks.decode`` measures it; docs/stages.md has the
-figures.
+measured anew on each machine: three of the four run the same libjpeg-turbo and are close to each other, so measuring
+would cost more than it could win. ``python -m benchmarks.decode`` measures it; docs/stages.md has the figures.
 """
 
 from __future__ import annotations
