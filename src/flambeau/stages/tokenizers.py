@@ -22,6 +22,8 @@ class LoadedTokenizer:
     tokenizer: Any
     """A ``tokenizers.Tokenizer``."""
     pad_token: str | None = None
+    padding_side: str | None = None
+    truncation_side: str | None = None
     outputs: tuple[str, ...] | None = None
 
     def prepared(self, max_length: int | None, pad_to: int | None, pad_token: str | None) -> Any:
@@ -43,16 +45,17 @@ class LoadedTokenizer:
                 f"the tokenizer has no padding token {pad_token or ''}: name one of its own with pad_token"
             )
         tokenizer.enable_padding(
-            direction=given.get("direction", "right"),
+            direction=self.padding_side or given.get("direction", "right"),
             pad_id=tokenizer.token_to_id(token),
             pad_token=token,
             pad_type_id=given.get("pad_type_id", 0),
             length=pad_to,
         )
+        direction = self.truncation_side or (tokenizer.truncation or {}).get("direction", "right")
         if max_length is None:
             tokenizer.no_truncation()
         else:
-            tokenizer.enable_truncation(max_length)
+            tokenizer.enable_truncation(max_length, direction=direction)
         return tokenizer
 
 
@@ -115,5 +118,10 @@ def _from_transformers(source: Any) -> LoadedTokenizer:
     backend = getattr(source, "backend_tokenizer", None)
     if backend is None:
         raise InvalidModel(f"{type(source).__name__} is not a fast tokenizer: only those can be shared by threads")
-    tokenizer = require("tokenizers").Tokenizer.from_str(backend.to_str())
-    return LoadedTokenizer(tokenizer, source.pad_token, tuple(source.model_input_names))
+    return LoadedTokenizer(
+        require("tokenizers").Tokenizer.from_str(backend.to_str()),
+        pad_token=source.pad_token,
+        padding_side=source.padding_side,
+        truncation_side=source.truncation_side,
+        outputs=tuple(source.model_input_names),
+    )

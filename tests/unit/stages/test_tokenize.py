@@ -122,12 +122,17 @@ def test_without_a_padding_token_the_error_says_how_to_name_one(pad_token):
         Tokenize(word_level(pad=None), pad_token=pad_token)
 
 
-def test_a_fast_tokenizer_of_transformers_says_what_its_model_takes():
+def test_a_fast_tokenizer_of_transformers_says_what_its_model_takes_and_on_which_side():
     fast = SimpleNamespace(
-        backend_tokenizer=word_level(pad="world"), pad_token="world", model_input_names=["input_ids", "attention_mask"]
+        backend_tokenizer=word_level(),
+        pad_token="<pad>",
+        padding_side="left",
+        truncation_side="left",
+        model_input_names=["input_ids", "attention_mask"],
     )
-    _, short = Tokenize(fast)(["hello hello", "hello"])
-    assert {name: column.tolist() for name, column in short.items()} == {"input_ids": [0, 7], "attention_mask": [1, 0]}
+    long, short = Tokenize(fast, max_length=2)(["hello hello world", "hello"])
+    assert {name: column.tolist() for name, column in short.items()} == {"input_ids": [7, 0], "attention_mask": [0, 1]}
+    assert long["input_ids"].tolist() == [0, 1]
 
 
 def test_a_slow_tokenizer_is_refused():
