@@ -3,23 +3,26 @@
 A calling thread that finds a free worker runs its row itself: no hand-off, no wake-up. One that finds none leaves its
 row in the queue and waits. Whoever has finished a batch looks at the queue before it gives the worker back: a batch
 that takes less than a thread's wake-up it runs itself, for those who wait; for a longer one it hands the worker to the
-first of them, who then runs a batch for itself and the others. Rows without a thread behind them (``submit``) are run
+thread whose turn it is, who then runs a batch for itself and the others. Rows without a thread that may do so are run
 by helper threads, at most one a worker, which start when they are needed first.
 
 What keeps this correct:
 
-* ``_idle`` holds the workers that are free. Taking one (``pop``) and giving it back (``append``) are atomic, and need
-  no lock; who has taken a worker alone may use it.
+* ``_idle`` holds the workers that are free. Taking one out and giving it back are one step each, and need no lock; who
+  has taken a worker alone may use it.
 * ``_mutex`` guards the queue and every change of a call's state. Whoever puts a call into the queue looks for an idle
   worker afterwards; whoever gives a worker back looks at ``_attention`` afterwards, which is true while anything waits.
   So either the one sees the worker or the other sees the call.
-* A signal's handler may raise in the main thread between any two byte codes. A worker that is dropped there comes back
-  by itself (``_Worker.__del__``), and ``_outstanding`` knows every call, so that the queue can be made anew from it
-  (``_repair``).
+* In the main thread a signal's handler may raise after any call and at any function's beginning. So that thread runs no
+  rows but its own, and only where it found a free worker at once; any other it leaves to the helpers. What it changes
+  under the mutex it changes in one step, and hand-outs it leaves to helpers and the timekeeper.
+* Finalisers may run in any thread, even while it has the mutex. What they may do, cancelling and closing a stream,
+  takes no lock: ``_leaving`` has those that are still to be taken out of the queue.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -27,6 +30,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from enum import IntEnum
+from functools import partial
+from operator import index
 from queue import SimpleQueue
 from threading import get_ident
 from time import monotonic, perf_counter
@@ -37,9 +42,11 @@ from flambeau.config.model import BatchingConfig, BatchPolicy
 from flambeau.errors import CallTimedOut, ForkedModel, ModelClosed, QueueFull, ReentrantCall
 from flambeau.local.engine import RunBatch
 from flambeau.local.queue import CallQueue
-from flambeau.local.streams import run_streams
-from flambeau.local.timekeeper import Timer, call_at
+from flambeau.local.streams import STREAMED, PartReader, run_streams
+from flambeau.local.timekeeper import Timer, call_at, soon_caller
 from flambeau.scheduling.batching import rule_for
+
+logger = logging.getLogger(__name__)
 
 _ERRAND_S = 0.0002
 """What a thread that has its answer will spend on others before it hands the worker on: a few wake-ups' worth."""
@@ -67,22 +74,18 @@ _HANDED_ON = -1
 _SPECIAL = (Exception, GeneratorType)
 """Results that are not the answer itself: a row's failure, and an answer in parts."""
 
-_STREAMED = object()
-"""The result of a row whose parts its reader has had."""
-
-_END = object()
-
 
 class _Call:
     """One row on its way, and whoever waits for its result: a thread that sleeps, or a future."""
 
     __slots__ = (
         "arrived_at",
+        "can_lead",
         "deadline",
         "error",
         "future",
+        "has_worker",
         "is_wanted",
-        "leader",
         "parts",
         "priority",
         "result",
@@ -102,14 +105,17 @@ class _Call:
         self.deadline = deadline
         self.state = _State.WAITING
         self.is_wanted = True
-        self.leader = 0
-        """The thread that runs its batch."""
+        """False from when its caller leaves, which may be before its state says so."""
         self.result: Any = None
         self.error: BaseException | None = None
         self.wake: threading.Lock | None = None
         """What its thread acquires to sleep; None where there is no thread."""
+        self.can_lead = False
+        """Whether that thread waits for a worker, to run the next batch with."""
+        self.has_worker = False
+        """Whether that thread has one, or is about to have the one that it was handed."""
         self.worker: _Worker | None = None
-        """Handed to its thread, which is to run the next batch."""
+        """Handed to that thread, which does not have it yet."""
         self.future: _CallFuture | None = None
         self.parts: SimpleQueue[Any] | None = None
         """Where a stream's reader takes parts from."""
@@ -125,7 +131,7 @@ class _Call:
 class _CallFuture(Future[Any]):
     """A future whose row leaves the queue when it is cancelled."""
 
-    def __init__(self, leave: Callable[[_Call], bool]) -> None:
+    def __init__(self, leave: Callable[[_Call], None]) -> None:
         super().__init__()
         self.call: _Call | None = None
         self._leave = leave
@@ -142,11 +148,10 @@ class _CallFuture(Future[Any]):
 class _Worker:
     """One handler, which one thread at a time may run."""
 
-    __slots__ = ("__weakref__", "batches", "failures", "owner", "pool", "rows", "run", "singles")
+    __slots__ = ("batches", "failures", "owner", "rows", "run", "singles")
 
-    def __init__(self, run: RunBatch, pool: _Pool) -> None:
+    def __init__(self, run: RunBatch) -> None:
         self.run = run
-        self.pool: _Pool | None = pool
         self.owner = _IDLE
         """The thread that holds it."""
         self.singles = 0
@@ -155,43 +160,6 @@ class _Worker:
         self.rows = 0
         """Of ``batches``, which does not count singles."""
         self.failures = 0
-
-    def __del__(self) -> None:
-        """Come back: a worker that nobody holds any more was dropped by a thread that was interrupted."""
-        pool, self.pool = self.pool, None
-        if pool is not None:
-            again = pool.add(self.run)
-            again.singles, again.batches, again.rows, again.failures = (
-                self.singles,
-                self.batches,
-                self.rows,
-                self.failures,
-            )
-
-
-class _Pool:
-    """The workers of an engine."""
-
-    def __init__(self) -> None:
-        self.idle: list[_Worker] = []
-        self._workers: list[weakref.ref[_Worker]] = []
-
-    def add(self, run: RunBatch) -> _Worker:
-        """A new worker, idle."""
-        worker = _Worker(run, self)
-        self._workers.append(weakref.ref(worker))
-        self.idle.append(worker)
-        return worker
-
-    def workers(self) -> list[_Worker]:
-        """All of them, at work or not."""
-        return [worker for reference in list(self._workers) if (worker := reference()) is not None]
-
-    def retire(self) -> None:
-        """Let all workers go, and their handlers with them."""
-        for worker in self.workers():
-            worker.pool = None
-        self.idle.clear()
 
 
 class CombiningEngine:
@@ -220,116 +188,130 @@ class CombiningEngine:
         self._limit = queue_size
         self._size_of = size_of
         self._isolates = isolate_failures
-        self._count = len(runners)
-        self._pool = _Pool()
-        self._idle = self._pool.idle
-        for run in runners:
-            self._pool.add(run)
+        self._workers = [_Worker(run) for run in runners]
+        self._idle = list(self._workers)
         self._is_forked = False
-        self._start_anew()
-        _engines.add(self)
-
-    def _start_anew(self) -> None:
-        """Everything in which threads may have a hand."""
+        self._main_thread = threading.main_thread().ident
+        """The one that signals interrupt."""
+        self._call_soon = soon_caller()
         self._mutex = threading.Lock()
         self._queue: CallQueue[_Call] = CallQueue()
-        self._outstanding: dict[_Call, None] = {}
-        """Every call that has been in the queue and is not answered, in the order of arrival."""
-        self._blocked: deque[_Call] = deque()
-        """Calls of threads that sleep, oldest first; those that no longer wait are passed over."""
-        self._gatherer: threading.Lock | None = None
-        """What wakes the thread that waits for company, with a worker in hand."""
-        self._rule = rule_for(self._batching)
-        self._gathers = self._batching.batch_size > 1
-        self._is_fixed = self._gathers and self._batching.policy is BatchPolicy.FIXED
+        self._leaving: deque[_Call] = deque()
+        """Calls that nobody wants any more, and that may still be in the queue."""
+        self._gatherers: list[threading.Lock] = []
+        """What wakes threads that wait for company, each with a worker in hand."""
+        self._rule = rule_for(batching)
+        self._gathers = batching.batch_size > 1
+        self._is_fixed = self._gathers and batching.policy is BatchPolicy.FIXED
         self._window_end = 0.0
         """Until when callers that have been answered are expected back; 0: they are not."""
         self._returned = 0
         self._is_quick = False
         """Whether batches take less than ``_QUICK_S``."""
-        self._errands: SimpleQueue[_Worker | None] = SimpleQueue()
+        self._errands: SimpleQueue[bool] = SimpleQueue()
+        """Each sends one helper to look for work; False sends all away."""
         self._helpers = 0
         self._parked = 0
-        """Helpers that wait for an errand and are not promised one."""
+        """Helpers that wait for an errand, or have just got one. Only helpers change it."""
         self._is_closed = False
+        self._was_cut_short = False
         self._all_back = threading.Event()
         self._attention = self._is_fixed
         """Whether there may be more to do than to run one's own row."""
+        _engines.add(self)
 
     # --- calls -----------------------------------------------------------------------------------------------------
 
     def call(self, row: Any, timeout_s: float | None, priority: int) -> Any:
         me = get_ident()
         try:
+            worker: _Worker | None
             try:
-                worker = self._idle.pop()
-            except IndexError:
-                return self._call_in_company(None, row, timeout_s, priority)
-            worker.owner = me  # no byte code in between at which a signal could be handled
-            if self._attention:
-                return self._call_in_company(worker, row, timeout_s, priority)
-            try:
-                worker.singles = number = worker.singles + 1
-                if self._is_quick and number % _SAMPLE:
-                    result = worker.run([row])[0]
-                else:
-                    result = self._run_measured(worker, row)
-                if isinstance(result, _SPECIAL):
-                    result = plain_result(result)
-                return result
-            except Exception:
-                worker.failures += 1
+                worker = self._idle[-1]
+                self._idle.remove(worker)  # two steps: if a signal interrupts here, it is known which one to give back
+            except (IndexError, ValueError):  # all are at work
+                worker = None
+            except BaseException:
+                self._idle.append(worker)  # type: ignore[arg-type]
                 raise
+            if worker is None:
+                return self._call_in_company(None, row, timeout_s, priority)
+            try:
+                worker.owner = me
+                if self._attention and not self._is_alone():
+                    return self._call_in_company(worker, row, timeout_s, priority)
+                worker.singles = number = worker.singles + 1
+                try:
+                    if self._is_quick and number % _SAMPLE:
+                        result = worker.run([row])[0]
+                    else:
+                        result = self._run_measured(worker, row)
+                except Exception:
+                    worker.failures += 1
+                    raise
+                if isinstance(result, _SPECIAL):
+                    try:
+                        return plain_result(result)
+                    finally:
+                        del result  # else an error's traceback and this frame would hold each other
+                return result
             finally:
-                worker.owner = _IDLE
-                self._idle.append(worker)
-                if self._attention:
-                    self._look_around()
-        except KeyboardInterrupt:
-            self._repair()
+                if worker.owner == me:
+                    worker.owner = _IDLE
+                    self._idle.append(worker)
+                    if self._attention:
+                        self._look_around()
+        except BaseException:
+            if self._attention and me == self._main_thread:
+                self._call_soon(self._look_around)  # if it is a signal's, it may have kept this thread from it
             raise
 
     def submit(self, row: Any, timeout_s: float | None, priority: int) -> Future[Any]:
-        return self._submit(row, timeout_s, priority, None)
+        return self._submit(row, timeout_s, priority, None)[0]
 
     def stream(self, row: Any, timeout_s: float | None, priority: int) -> Iterator[Any]:
         parts: SimpleQueue[Any] = SimpleQueue()
-        future = self._submit(row, timeout_s, priority, parts)
-        future.add_done_callback(lambda _: parts.put(_END))
-        return self._read(future, parts)
+        future, call = self._submit(row, timeout_s, priority, parts)
+        return PartReader(future, parts, partial(self._leave, call))
 
-    def _read(self, future: _CallFuture, parts: SimpleQueue[Any]) -> Iterator[Any]:
-        call = future.call
-        try:
-            while (part := parts.get()) is not _END:
-                yield part
-            result = future.result()
-            if result is not _STREAMED:
-                yield result
-        finally:
-            if not future.done() and not future.cancel() and call is not None:
-                self._leave(call)
-
-    def _submit(self, row: Any, timeout_s: float | None, priority: int, parts: SimpleQueue[Any] | None) -> _CallFuture:
+    def _submit(
+        self, row: Any, timeout_s: float | None, priority: int, parts: SimpleQueue[Any] | None
+    ) -> tuple[_CallFuture, _Call]:
         call = self._new_call(row, timeout_s, priority)
         call.parts = parts
         call.future = future = _CallFuture(self._leave)
         future.call = call
-        if call.deadline is not None:
-            call.timer = call_at(call.deadline, lambda: self._expire(call))
         try:
             with self._mutex:
                 self._put(call)
                 self._hand_out()
-        except KeyboardInterrupt:
-            self._repair()
+            if call.deadline is not None:
+                call.timer = timer = call_at(call.deadline, partial(self._expire, call))
+                if call.state is _State.DONE:
+                    timer.cancel()
+        except BaseException:
+            if get_ident() == self._main_thread:
+                self._call_soon(self._look_around)
+            self._leave(call)
             raise
-        return future
+        return future, call
 
     def _new_call(self, row: Any, timeout_s: float | None, priority: int) -> _Call:
         now = monotonic()
         size = 1 if self._size_of is None else max(0, int(self._size_of(row)))
-        return _Call(row, priority, size, now, None if timeout_s is None else now + timeout_s)
+        return _Call(row, index(priority), size, now, None if timeout_s is None else now + timeout_s)
+
+    def _is_alone(self) -> bool:
+        """Whether a row that has found a free worker is a batch by itself: nobody waits, and nobody is waited for."""
+        now = monotonic()
+        with self._mutex:
+            if self._queue.depth or self._is_closed:
+                return False
+            returned = self._returned + (now <= self._window_end)
+            if self._rule.due_at(now, 1, now, returned, len(self._idle) + 1) > now:
+                return False
+            self._returned = returned
+            return True
 
     def _call_in_company(self, worker: _Worker | None, row: Any, timeout_s: float | None, priority: int) -> Any:
         """Answer a row where others are about: it goes through the queue.
@@ -337,46 +319,58 @@ class CombiningEngine:
         Args:
             worker: what this thread holds already; it is given back in any case.
         """
-        call: _Call | None = None
         me = get_ident()
+        is_main = me == self._main_thread
+        if worker is not None and is_main:
+            worker.owner = _IDLE
+            self._idle.append(worker)
+            worker = None
+        call = self._new_call(row, timeout_s, priority)
+        call.has_worker = worker is not None
+        call.can_lead = worker is None and not is_main
+        call.wake = threading.Lock()
+        call.wake.acquire()
         try:
-            call = self._new_call(row, timeout_s, priority)
-            call.wake = threading.Lock()
-            call.wake.acquire()
             with self._mutex:
                 self._put(call)
                 if worker is None:
-                    try:
-                        worker = self._idle.pop()
-                        worker.owner = me
-                    except IndexError:
-                        if any(other.owner == me for other in self._pool.workers()):
-                            raise ReentrantCall(self.name) from None
-                        self._blocked.append(call)
-            while call.state is not _State.DONE:
-                if worker is None:
-                    self._sleep(call)
+                    if not self._idle and any(other.owner == me for other in self._workers):
+                        raise ReentrantCall(self.name)
+                    self._hand_out()
+            while True:
+                is_done = call.state is _State.DONE  # first: a worker that it was handed before is seen below
+                if call.worker is not None:
                     worker, call.worker = call.worker, None
-                else:
                     worker.owner = me
-                    self._lead(worker, call)
+                if worker is not None:
+                    if not is_done:
+                        self._lead(worker, call)
                     self._give_back(worker)
                     worker = None
+                elif is_done:
+                    break
+                else:
+                    self._sleep(call)
         except BaseException:
-            if worker is not None:
-                self._give_back(worker)
-            if call is not None:
+            if is_main:
                 self._leave(call)
+            else:
+                with self._mutex:
+                    self._drop(call)
+                worker = worker or call.worker
+                if worker is not None:
+                    self._give_back(worker)
             raise
-        if call.error is not None:
+        error, call.error = call.error, None
+        if error is not None:
             try:
-                raise call.error
+                raise error
             finally:
-                del call  # else the error's traceback and the call would hold each other
+                del error  # else its traceback and this frame would hold each other
         return call.result
 
     def _sleep(self, call: _Call) -> None:
-        """Until something has become of a call.
+        """Until something may have become of a call.
 
         Raises:
             CallTimedOut
@@ -385,10 +379,11 @@ class CombiningEngine:
         if call.deadline is None:
             call.wake.acquire()
             return
-        left_s = call.deadline - monotonic()
-        is_awake = left_s > 0 and call.wake.acquire(timeout=left_s)
-        if not is_awake and call.state is not _State.DONE and call.worker is None:
-            raise call.timed_out(self.name)
+        left_s = min(call.deadline - monotonic(), threading.TIMEOUT_MAX)
+        if left_s <= 0 or not call.wake.acquire(timeout=left_s):
+            is_waiting = call.state is not _State.DONE and call.worker is None
+            if is_waiting and call.has_expired(monotonic()):
+                raise call.timed_out(self.name)
 
     # --- the queue (under the mutex) -------------------------------------------------------------------------------
 
@@ -397,91 +392,94 @@ class CombiningEngine:
             raise ForkedModel(self.name)
         if self._is_closed:
             raise ModelClosed(self.name)
+        self._drop_leaving()
         if self._limit is not None and self._queue.depth >= self._limit:
             raise QueueFull(self.name, f"{self._limit} calls")
-        self._outstanding[call] = None
-        self._queue.put(call)
         self._attention = True
+        self._queue.put(call)
         if call.arrived_at <= self._window_end:
             self._returned += 1
-        if self._gatherer is not None and self._due_at(call.arrived_at, 1) <= call.arrived_at:
-            _poke(self._gatherer)
+        if self._gatherers and self._due_at(call.arrived_at, call.arrived_at, len(self._gatherers)) <= call.arrived_at:
+            _poke(self._gatherers.pop())
 
-    def _due_at(self, now: float, in_hand: int) -> float:
+    def _due_at(self, now: float, oldest_at: float, in_hand: int) -> float:
         """When what waits is to be cut.
 
         Args:
             in_hand: workers that have nothing to do, but are not idle because a thread holds them for the next batch.
         """
-        first = self._queue.first()
-        if first is None or self._is_closed:
+        if self._is_closed:
             return now
-        idle = len(self._idle) + in_hand
-        return self._rule.due_at(now, self._queue.size, first.arrived_at, self._returned, idle)
+        return self._rule.due_at(now, self._queue.size, oldest_at, self._returned, len(self._idle) + in_hand)
 
     def _take(self, now: float) -> list[_Call]:
-        """The calls of the next batch, those left out whose time is over."""
+        """The calls of the next batch, without those that left and those whose time is over."""
         batch: list[_Call] = []
-        me = get_ident()
         for call in self._queue.take(self._batching.batch_size):
-            if call.has_expired(now) and call.future is None:
-                call.error = call.timed_out(self.name)
-                call.leader = me
-                _finish(call)
-                self._outstanding.pop(call, None)
-            elif call.future is None or call.future.running() or call.future.set_running_or_notify_cancel():
-                call.leader = me
+            if not call.is_wanted:
+                call.state = _State.LEFT
+            elif call.has_expired(now):
+                if call.future is None:  # a future's timer answers it
+                    call.error = call.timed_out(self.name)
+                    _finish(call)
+            elif call.future is None or call.future.set_running_or_notify_cancel():
                 call.state = _State.TAKEN
                 batch.append(call)
             else:
                 call.state = _State.LEFT
-                self._outstanding.pop(call, None)
         return batch
 
     def _hand_out(self) -> None:
         """Find threads for idle workers while calls wait."""
+        if get_ident() == self._main_thread:
+            if self._queue.depth and self._idle:
+                self._send_for_help()
+            return
         while self._queue.depth:
             try:
                 worker = self._idle.pop()
             except IndexError:
                 return
-            self._hand_on(worker)
-
-    def _hand_on(self, worker: _Worker) -> None:
-        """Give a worker to the thread that has waited longest, or else to a helper."""
-        while self._blocked:
-            heir = self._blocked.popleft()
-            if heir.state is _State.WAITING and heir.worker is None and heir.wake is not None:
-                wake = heir.wake
-                worker.owner = _HANDED_ON
-                heir.worker = worker
-                _poke(wake)
+            if not self._hand_on(worker):
                 return
-        if self._parked:
-            self._parked -= 1
-        else:
-            try:
-                self._start_helper()
-            except RuntimeError:  # no more threads are to be had
-                self._idle.append(worker)
-                raise
-        worker.owner = _HANDED_ON
-        self._errands.put(worker)
 
-    def _start_helper(self) -> None:
-        name = f"flambeau-{self.name}-{self._helpers + 1}"
-        threading.Thread(target=_help, args=(self, self._errands), name=name, daemon=True).start()
-        self._helpers += 1
+    def _hand_on(self, worker: _Worker) -> bool:
+        """Give a worker to the thread whose turn it is, or leave it idle, for a helper to come. Returns which."""
+        is_help_needed = False
+        for call in self._queue:
+            if call.can_lead and call.wake is not None:
+                call.can_lead = False
+                call.has_worker = True
+                worker.owner = _HANDED_ON
+                call.worker = worker
+                _poke(call.wake)
+                return True
+            if not call.has_worker:
+                is_help_needed = True
+                break
+        worker.owner = _IDLE
+        self._idle.append(worker)
+        if is_help_needed:
+            self._send_for_help()
+        return False
 
     def _note(self) -> None:
         """What has changed may have been the last thing to attend to."""
         is_empty = not self._queue.depth
         self._attention = not is_empty or self._is_closed or self._is_fixed or self._window_end > 0.0
-        if self._is_closed and is_empty and len(self._idle) == self._count:
-            self._pool.retire()
-            for _ in range(self._helpers):
-                self._errands.put(None)
-            self._all_back.set()
+        if self._is_closed and is_empty and len(self._idle) == len(self._workers):
+            if get_ident() == self._main_thread:
+                self._call_soon(self._look_around)
+            else:
+                self._retire()
+
+    def _retire(self) -> None:
+        """All is done: let the helpers and the handlers go."""
+        self._idle.clear()
+        for worker in self._workers:
+            del worker.run
+        self._errands.put(False)
+        self._all_back.set()
 
     def _batch_done(self, now: float, rows: int, seconds: float) -> None:
         if self._gathers and seconds >= _QUICK_S:
@@ -492,6 +490,54 @@ class CombiningEngine:
             self._rule.cost.add(rows, seconds)
             self._window_end = 0.0
         self._is_quick = self._rule.cost.mean_s < _QUICK_S
+
+    # --- helpers ---------------------------------------------------------------------------------------------------
+
+    def _send_for_help(self) -> None:
+        """Under the mutex: see that a helper comes for an idle worker."""
+        if self._errands.qsize() < len(self._idle):  # else one is on its way to each
+            self._errands.put(True)
+        if self._is_short_of_helpers():
+            if get_ident() == self._main_thread:
+                self._call_soon(self._look_around)
+            else:
+                self._add_helper()
+
+    def _is_short_of_helpers(self) -> bool:
+        return self._errands.qsize() > self._parked and self._helpers < len(self._workers)
+
+    def _add_helper(self) -> None:
+        name = f"flambeau-{self.name}-{self._helpers + 1}"
+        try:
+            threading.Thread(target=self._help, name=name, daemon=True).start()
+        except RuntimeError:  # no more threads are to be had, least of all where the interpreter is about to end
+            self._call_soon(self._run_errand)
+        else:
+            self._helpers += 1
+            self._parked += 1
+
+    def _help(self) -> None:
+        """A helper thread: runs batches for callers whose threads do not."""
+        while self._errands.get():
+            with self._mutex:
+                self._parked -= 1
+                if self._is_short_of_helpers():
+                    self._add_helper()
+            self._run_errand(parks=True)
+        self._errands.put(False)  # for the next
+
+    def _run_errand(self, parks: bool = False) -> None:
+        """Run batches with an idle worker for as long as any calls wait."""
+        with self._mutex:
+            worker = self._idle.pop() if self._queue.depth and self._idle else None
+        if worker is not None:
+            worker.owner = get_ident()
+            self._lead(worker, None)
+        if parks:
+            with self._mutex:
+                self._parked += 1
+        if worker is not None:
+            self._give_back(worker)
 
     # --- workers ---------------------------------------------------------------------------------------------------
 
@@ -522,85 +568,69 @@ class CombiningEngine:
         """The next batch, waited for while company is about to come. Empty: nothing waits, or others see to it."""
         while True:
             with self._mutex:
-                if self._gatherer is wake:
-                    self._gatherer = None
-                if not self._queue.depth:
-                    return []
+                if wake in self._gatherers:
+                    self._gatherers.remove(wake)
+                self._drop_leaving()
                 now = monotonic()
-                due_at = self._due_at(now, 1 if self._gatherer is None else 2)
+                if own is not None and own.state is _State.WAITING and own.has_expired(now):
+                    self._queue.withdraw(own)
+                    own.error = own.timed_out(self.name)
+                    _finish(own)
+                first = self._queue.first()
+                if first is None:
+                    return []
+                due_at = self._due_at(now, first.arrived_at, 1 + len(self._gatherers))
                 if due_at <= now:
                     batch = self._take(now)
                     if batch:
                         return batch
                     continue
-                if own is not None and own.state is not _State.WAITING:
-                    return []
-                self._gatherer = wake
-            wake.acquire(timeout=due_at - now)
+                if own is not None:
+                    if own.state is not _State.WAITING:
+                        return []
+                    due_at = min(due_at, own.deadline or due_at)
+                self._gatherers.append(wake)
+            wake.acquire(timeout=min(due_at - now, threading.TIMEOUT_MAX))
 
     def _run(self, worker: _Worker, batch: list[_Call]) -> None:
         """Run a batch and answer its calls."""
         started_at = perf_counter()
-        outcomes: list[Any]
-        try:
-            outcomes = worker.run([call.row for call in batch])
-            if any(type(outcome) is GeneratorType for outcome in outcomes):
-                outcomes = _run_parts(batch, outcomes)
-        except BaseException as error:  # the border to user code
-            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-                raise  # it is this thread that is interrupted, not a row that is at fault
+        outcomes = _attempt(worker.run, [call.row for call in batch])
+        if isinstance(outcomes, BaseException):
             if len(batch) > 1 and self._isolates:
+                del outcomes  # an error, whose traceback holds this frame
                 for call in batch:
                     if call.is_wanted:
                         self._run(worker, [call])
                 return
             worker.failures += 1
-            outcomes = [error] * len(batch)
+            outcomes = [outcomes] * len(batch)
+        elif any(type(outcome) is GeneratorType for outcome in outcomes):
+            outcomes = _run_parts(batch, outcomes)
         worker.batches += 1
         worker.rows += len(batch)
-        self._settle(batch, outcomes, perf_counter() - started_at)
+        try:
+            self._settle(batch, outcomes, perf_counter() - started_at)
+        finally:
+            del outcomes  # may hold errors, whose tracebacks hold this frame
 
     def _settle(self, batch: list[_Call], outcomes: Sequence[Any], seconds: float) -> None:
         with self._mutex:
             self._batch_done(monotonic(), len(batch), seconds)
+            answered = [call for call in batch if call.state is _State.TAKEN]
             for call, outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, BaseException):
-                    call.error = outcome
-                else:
-                    call.result = outcome
-                _finish(call)
-                if call.future is None:
-                    self._outstanding.pop(call, None)
-        for call in batch:
-            if call.future is not None:
-                self._deliver(call)
-
-    def _deliver(self, call: _Call) -> None:
-        """Answer a future; its call-backs run here, without the mutex."""
-        future = call.future
-        if call.timer is not None:
-            call.timer.cancel()
-        if future is not None and not future.done():
-            future.call = None
-            if call.error is not None:
-                future.set_exception(call.error)
-            else:
-                future.set_result(call.result)
-        self._outstanding.pop(call, None)
-
-    def run_errand(self, worker: _Worker) -> None:
-        """Run batches for as long as any wait, on a helper thread."""
-        worker.owner = get_ident()
-        self._lead(worker, None)
-        with self._mutex:
-            self._parked += 1
-        self._give_back(worker)
+                if call.state is _State.TAKEN:
+                    if isinstance(outcome, BaseException):
+                        call.error = outcome
+                    else:
+                        call.result = outcome
+                    _finish(call)
+        for call in answered:
+            _deliver(call)
 
     def _give_back(self, worker: _Worker) -> None:
-        """A thread is done with the worker that it holds. Does nothing where it has given it back before."""
+        """A thread is done with the worker that it holds."""
         with self._mutex:
-            if worker.owner != get_ident():
-                return
             if self._queue.depth:
                 self._hand_on(worker)
             else:
@@ -616,109 +646,80 @@ class CombiningEngine:
 
     # --- those that leave ------------------------------------------------------------------------------------------
 
-    def _leave(self, call: _Call) -> bool:
-        """No answer is wanted any more. Returns whether the call was still waiting."""
-        with self._mutex:
-            was_waiting = call.state is _State.WAITING and call in self._outstanding
-            if was_waiting:
-                self._queue.withdraw(call)
-            if call.state is not _State.DONE:
-                call.state = _State.LEFT
-                call.is_wanted = False
-                self._outstanding.pop(call, None)
-            worker, call.worker = call.worker, None
-            if worker is not None:
-                self._idle.append(worker)
-                worker.owner = _IDLE
-            self._hand_out()
-            self._note()
+    def _leave(self, call: _Call) -> None:
+        """No answer is wanted any more. From anywhere, finalisers included: takes no lock."""
+        call.is_wanted = False
+        self._leaving.append(call)
         if call.timer is not None:
             call.timer.cancel()
-        return was_waiting
+
+    def _drop_leaving(self) -> None:
+        while self._leaving:
+            self._drop(self._leaving.popleft())
+
+    def _drop(self, call: _Call) -> None:
+        """Under the mutex: whoever called has left."""
+        call.is_wanted = False
+        if self._queue.withdraw(call):
+            call.row = None
+        if call.state in (_State.WAITING, _State.TAKEN):
+            call.state = _State.LEFT
 
     def _expire(self, call: _Call) -> None:
         """A future's time is over."""
-        future = call.future
-        if (
-            future is not None
-            and call.state is _State.WAITING
-            and self._leave(call)
-            and future.set_running_or_notify_cancel()
-        ):
-            future.set_exception(call.timed_out(self.name))
-
-    def _repair(self) -> None:
-        """After an interrupt, which may have come anywhere: make the queue anew from the calls that are known.
-
-        Batches that this thread was at are run again by others, without the row of the call that was interrupted.
-        """
-        me = get_ident()
         with self._mutex:
-            mine = [call for call in self._outstanding if call.leader == me]
-            answered = [call for call in mine if call.state is _State.DONE]
-            for call in answered:
-                if call.wake is not None:
-                    self._outstanding.pop(call)
-                    _poke(call.wake)
-            self._queue = CallQueue()
-            self._blocked.clear()
-            for call in self._outstanding:
-                if call.state is _State.TAKEN and call.leader == me:
-                    call.state = _State.WAITING
-                if call.state is _State.WAITING:
-                    self._queue.put(call)
-                    if call.wake is not None:
-                        self._blocked.append(call)
-                        if call.worker is not None:
-                            _poke(call.wake)
-            self._hand_out()
+            if call.state not in (_State.WAITING, _State.TAKEN):
+                return
+            self._drop(call)
+            call.error = call.timed_out(self.name)
             self._note()
-        for call in answered:
-            if call.future is not None:
-                self._deliver(call)
+        _deliver(call)
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
     def close(self, timeout_s: float | None) -> bool:
         if self._is_forked:
             return True
-        if any(worker.owner == get_ident() for worker in self._pool.workers()):
+        if any(worker.owner == get_ident() for worker in self._workers):
             raise ReentrantCall(self.name)
         with self._mutex:
             self._is_closed = True
-            if self._gatherer is not None:
-                _poke(self._gatherer)
+            while self._gatherers:
+                _poke(self._gatherers.pop())
             self._hand_out()
             self._note()
-        if self._all_back.wait(timeout_s):
-            return True
+        if not self._all_back.wait(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)):
+            self._refuse_waiting()
+        return not self._was_cut_short
+
+    def _refuse_waiting(self) -> None:
+        self._was_cut_short = True
         with self._mutex:
-            left: list[_Call] = []
-            while self._queue.depth:
-                left.extend(self._queue.take(self._queue.size))
-            for call in left:
+            refused = [call for call in self._queue.waiting() if call.is_wanted]
+            for call in refused:
                 call.error = ModelClosed(self.name)
                 _finish(call)
-                if call.future is None:
-                    self._outstanding.pop(call, None)
+                self._queue.withdraw(call)
             self._note()
-        for call in left:
-            if call.future is not None and (call.future.running() or call.future.set_running_or_notify_cancel()):
-                self._deliver(call)
-        return False
+        for call in refused:
+            _deliver(call)
 
     def forget(self) -> None:
         """This is the child of a fork: nothing that ran in the parent runs here."""
         self._is_forked = True
-        self._start_anew()
-        self._pool.retire()
+        self._mutex = threading.Lock()
+        self._attention = False
+        self._idle.clear()
+        for worker in self._workers:
+            worker.owner = _HANDED_ON  # to nobody: a thread that holds one, and forked in its handler, does not either
 
     # --- views -----------------------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
-        workers = self._pool.workers()
-        batches = sum(worker.batches + worker.singles for worker in workers)
-        rows = sum(worker.rows + worker.singles for worker in workers)
+        with self._mutex:
+            self._drop_leaving()
+        batches = sum(worker.batches + worker.singles for worker in self._workers)
+        rows = sum(worker.rows + worker.singles for worker in self._workers)
         cost = self._rule.cost
         return {
             "workers": [
@@ -729,7 +730,7 @@ class CombiningEngine:
                     "failures": worker.failures,
                     "isBusy": worker.owner != _IDLE,
                 }
-                for worker in workers
+                for worker in self._workers
             ],
             "queue": {"depth": self._queue.depth, "limit": self._limit},
             "batching": {
@@ -742,47 +743,70 @@ class CombiningEngine:
         }
 
 
-def _help(engine: CombiningEngine, errands: SimpleQueue[_Worker | None]) -> None:
-    """A helper thread: runs batches for callers that do not wait themselves."""
-    while (worker := errands.get()) is not None:
-        engine.run_errand(worker)
-
-
 def plain_result(result: Any) -> Any:
     """The answer, where a result is a failure or comes in parts."""
     if isinstance(result, Exception):
-        raise result
+        try:
+            raise result
+        finally:
+            del result  # else its traceback and this frame would hold each other
     return list(result) if isinstance(result, GeneratorType) else result
+
+
+def _attempt(run: RunBatch, rows: list[Any]) -> list[Any] | BaseException:
+    try:
+        return run(rows)
+    except BaseException as error:  # the border to user code; what it raises is its rows' answer, not this thread's end
+        return error
 
 
 def _run_parts(batch: list[_Call], outcomes: list[Any]) -> list[Any]:
     """Run the generators among a batch's results: their parts go to whoever reads the stream, else into a list."""
     collected: dict[int, list[Any]] = {
-        index: [] for index, outcome in enumerate(outcomes) if type(outcome) is GeneratorType
+        place: [] for place, outcome in enumerate(outcomes) if type(outcome) is GeneratorType
     }
 
-    def emit(index: int, part: Any) -> bool:
-        parts = batch[index].parts
+    def emit(place: int, part: Any) -> bool:
+        parts = batch[place].parts
         if parts is None:
-            collected[index].append(part)
+            collected[place].append(part)
         else:
             parts.put(part)
-        return batch[index].is_wanted
+        return batch[place].is_wanted
 
-    ends = run_streams({index: outcomes[index] for index in collected}, emit)
+    ends = run_streams({place: outcomes[place] for place in collected}, emit)
     results = list(outcomes)
-    for index, error in ends.items():
-        results[index] = error or (collected[index] if batch[index].parts is None else _STREAMED)
+    for place, error in ends.items():
+        results[place] = error or (collected[place] if batch[place].parts is None else STREAMED)
     return results
 
 
 def _finish(call: _Call) -> None:
     """What became of a call is known; wake its thread, if it has one."""
-    wake = call.wake
     call.row = None
     call.state = _State.DONE
-    if wake is not None:
-        _poke(wake)
+    if call.wake is not None:
+        _poke(call.wake)
+
+
+def _deliver(call: _Call) -> None:
+    """Answer a call's future, if it has one; its call-backs run here, so not under the mutex."""
+    future = call.future
+    if future is None:
+        return
+    if call.timer is not None:
+        call.timer.cancel()
+    error, call.error = call.error, None
+    future.call = call.future = None  # an error's traceback holds the call
+    if not future.running() and not future.set_running_or_notify_cancel():
+        return
+    try:
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(call.result)
+    except BaseException:  # the border to user code: what a call-back raises is not for the thread that answers
+        logger.exception("a future's call-back failed")
 
 
 def _poke(wake: threading.Lock) -> None:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from flambeau.errors import QueueFull
+from flambeau.errors import ConfigError, QueueFull
 
 
 class SubmitRow(Protocol):
@@ -32,6 +32,8 @@ def mapped(
     progress: bool | None,
 ) -> Iterator[Any]:
     """See :meth:`~flambeau.local.calls.LocalCallable.map`. An iterator that is closed takes back what is under way."""
+    if window < 1:
+        raise ConfigError("window", window, "must be at least 1")
     source = enumerate(rows)
     collect = _InOrder() if ordered else _AsTheyCome()
     with ExitStack() as stack:
@@ -61,12 +63,12 @@ def mapped(
 
 
 def _result(future: Future[Any], return_exceptions: bool) -> Any:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if return_exceptions:
+    if return_exceptions and (error := future.exception()) is not None:
         return error
-    raise error
+    try:
+        return future.result()
+    finally:
+        del future  # else an error's traceback and this frame would hold each other
 
 
 class _InOrder:

@@ -36,7 +36,7 @@ class LoadSettings:
             raise ConfigError("processes", self.processes, "workers of this process are wanted too; give one of both")
         for key in ("workers", "processes", "queue_size", "batch_size", "threads"):
             value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, (int, str, type(None))):
+            if isinstance(value, bool) or not isinstance(value, (int, str if key == "workers" else int, type(None))):
                 raise ConfigError(key, value, "must be a whole number")
             if isinstance(value, int) and value < 1:
                 raise ConfigError(key, value, "must be at least 1")

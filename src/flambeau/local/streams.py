@@ -2,8 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
+
+STREAMED = object()
+"""The result of a row whose parts its reader has had."""
+
+_END = object()
+
+
+class PartReader(Iterator[Any]):
+    """The parts of one row's result as they come. Closed or dropped before its end, it takes the row back."""
+
+    def __init__(self, future: Future[Any], parts: SimpleQueue[Any], leave: Callable[[], object]) -> None:
+        """
+        Args:
+            future: of the row; its result is :data:`STREAMED`, or the one part.
+            parts: where they are put before the future is done.
+            leave: has a worker stop that has begun with the row.
+        """
+        self._future: Future[Any] | None = future
+        """None once it is over."""
+        self._parts = parts
+        self._leave = leave
+        future.add_done_callback(lambda _: parts.put(_END))
+
+    def __next__(self) -> Any:
+        if self._future is None:
+            raise StopIteration
+        part = self._parts.get()
+        if part is not _END:
+            return part
+        self._parts.put(_END)  # for other threads that read it too
+        future, self._future = self._future, None
+        if future is None:  # closed while this waited
+            raise StopIteration
+        try:
+            result = future.result()
+        finally:
+            del future  # else an error's traceback and the future would hold each other
+        if result is STREAMED:
+            raise StopIteration
+        return result
+
+    def close(self) -> None:
+        """No more parts are wanted. From any thread; a reader that waits sees the end."""
+        future, self._future = self._future, None
+        if future is not None:
+            if not future.cancel() and not future.done():
+                self._leave()
+            self._parts.put(_END)
+
+    __del__ = close
 
 
 def run_streams(generators: dict[int, Generator[Any, Any, Any]], emit: Callable[[int, Any], bool]) -> dict[int, Any]:
@@ -27,7 +79,7 @@ def run_streams(generators: dict[int, Generator[Any, Any, Any]], emit: Callable[
                 ends[row] = None
             except StopIteration:
                 ends[row] = None
-            except Exception as error:  # the border to user code: one row's generator fails, the others go on
+            except BaseException as error:  # the border to user code: one row's generator fails, the others go on
                 ends[row] = error
             del generators[row]
     return ends
