@@ -30,6 +30,7 @@ from flambeau.errors import (
     CallTimedOut,
     ForkedModel,
     ModelClosed,
+    NoWorker,
     QueueFull,
     ReentrantCall,
     ServingError,
@@ -58,7 +59,7 @@ _MAX_FRAME_BYTES = 1 << 40
 _LONGEST_S = 1e6
 """A longer time-out, such as an infinite one, is none."""
 
-_LAST_LINES = 20
+_LAST_LINES = 50
 """Of a worker that does not load: so many are part of the error."""
 
 
@@ -163,7 +164,7 @@ class ProcessEngine:
         call.timeout_s = timeout_s
         call.is_urgent = timeout_s is not None
         call.in_parts = in_parts
-        call.future = future = _RowFuture(self, call)
+        call.future = future = _RowFuture(call)
         self._put(call)
         return future
 
@@ -175,7 +176,7 @@ class ProcessEngine:
         else:
             parameters = [(ONLY_VALUE, "", encode(row))]
         size = 1 if self._size_of is None else max(1, int(self._size_of(row)))
-        return _Call(self.name, InferenceRequest("", (), parameters), priority, size)
+        return _Call(self, InferenceRequest("", (), parameters), priority, size)
 
     def _put(self, call: _Call) -> None:
         if self._intake.calls_waiting >= self._queue_limit:
@@ -222,6 +223,10 @@ class ProcessEngine:
         await self._background.dismiss(self._version)
         return answered_all
 
+    @property
+    def is_closed(self) -> bool:
+        return self._refusal is not None
+
     def forked(self) -> None:
         """In the child of a fork: all of this is the parent's."""
         self._refusal = ForkedModel
@@ -233,12 +238,12 @@ class _Call:
 
     __slots__ = (
         "arrived_at",
+        "engine",
         "future",
         "in_parts",
         "is_abandoned",
         "is_urgent",
         "job",
-        "model",
         "outcome",
         "priority",
         "request",
@@ -248,8 +253,8 @@ class _Call:
         "wake",
     )
 
-    def __init__(self, model: str, request: InferenceRequest, priority: int, size: int) -> None:
-        self.model = model
+    def __init__(self, engine: ProcessEngine, request: InferenceRequest, priority: int, size: int) -> None:
+        self.engine = engine
         self.request = request
         self.priority = priority
         self.size = size
@@ -307,7 +312,7 @@ class _Call:
     def time_out(self) -> None:
         if self.outcome is None:
             self.abandon()
-            self.answer(CallTimedOut(self.model, self.timeout_s or 0.0))
+            self.answer(CallTimedOut(self.engine.name, self.timeout_s or 0.0))
 
     # --- from any thread ---------------------------------------------------------------------------------------------
 
@@ -325,23 +330,24 @@ class _Call:
         if isinstance(outcome, InferenceReply):
             result = decode(outcome.body)  # type: ignore[arg-type]
             return result.in_a_list() if type(result) is Parts and not self.in_parts else result
-        if isinstance(outcome, ShuttingDown) or outcome is None:
-            raise ModelClosed(self.model)
+        if isinstance(outcome, ShuttingDown) or (isinstance(outcome, NoWorker) and self.engine.is_closed):
+            raise ModelClosed(self.engine.name)
+        if outcome is None:
+            raise RuntimeError("a result was asked for before it came, or twice; this is a bug")
         raise outcome
 
 
 class _RowFuture(Future[Any]):
     """A future whose row leaves the queue when it is cancelled; a row that a worker has cannot be."""
 
-    def __init__(self, engine: ProcessEngine, call: _Call) -> None:
+    def __init__(self, call: _Call) -> None:
         super().__init__()
-        self._engine = engine
         self._call = call
 
     def cancel(self) -> bool:
         if self._call.has_begun() or not super().cancel():
             return False
-        self._engine.abandon(self._call)
+        self._call.engine.abandon(self._call)
         return True
 
 

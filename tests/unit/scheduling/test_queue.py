@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -16,10 +16,10 @@ def queue(limit_jobs=100, limit_bytes=10_000):
     return JobQueue("m", limit_jobs, limit_bytes)
 
 
-def put(jobs, name="r", size_bytes=1, arrived_at=0.0, purpose=Purpose.PREDICT):
+def put(jobs, name="r", size_bytes=1, arrived_at=0.0, purpose=Purpose.PREDICT, priority=0, size=1):
     row = request(name, size_bytes)
     row.purpose = purpose
-    job = Job(row, FakeCaller(), arrived_at, jobs)
+    job = Job(row, FakeCaller(), arrived_at, jobs, priority, size)
     jobs.put_nowait(job)
     return job
 
@@ -33,6 +33,33 @@ def test_jobs_leave_in_the_order_in_which_they_came():
     for name in "abcde":
         put(jobs, name)
     assert [names(jobs.take(2, now=7.0)) for _ in range(4)] == [["a", "b"], ["c", "d"], ["e"], []]
+
+
+@given(st.lists(st.integers(-2, 2)))
+def test_jobs_leave_by_priority_and_then_in_the_order_in_which_they_came(priorities):
+    jobs = queue()
+    for number, priority in enumerate(priorities):
+        put(jobs, str(number), priority=priority)
+    expected = sorted(range(len(priorities)), key=lambda number: (-priorities[number], number))
+    assert names(jobs.take(1000, now=0.0)) == [str(number) for number in expected]
+
+
+def test_jobs_of_different_sizes_share_the_room_of_a_batch():
+    jobs = queue()
+    for name, size in (("a", 3), ("b", 4), ("c", 2), ("d", 20), ("e", 1)):
+        put(jobs, name, size=size)
+    assert jobs.size == 30
+    assert [names(jobs.take(8, now=0.0)) for _ in range(4)] == [["a", "b"], ["c"], ["d"], ["e"]]
+    assert jobs.size == 0
+
+
+def test_an_old_job_expires_behind_a_younger_one_of_greater_priority():
+    jobs = queue()
+    old = put(jobs, "old", arrived_at=1.0)
+    put(jobs, "young", arrived_at=9.0, priority=1)
+    put(jobs, "younger", arrived_at=10.0)
+    assert jobs.expire(5.0) == [old]
+    assert names(jobs.take(3, now=10.0)) == ["young", "younger"]
 
 
 def test_a_cut_job_knows_when_it_was_cut():
