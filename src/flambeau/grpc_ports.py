@@ -53,6 +53,7 @@ async def grpc_ports(
         return []
     inference_site = ports.inference_port(
         inference,
+        management,
         metrics,
         tokens,
         limits=config.limits,
@@ -65,6 +66,7 @@ async def grpc_ports(
         sequence_keys=ports.SequenceKeys(
             config.header_key_sequence_id, config.header_key_sequence_start, config.header_key_sequence_end
         ),
+        open_inference_protocol=config.open_inference_protocol,
     )
     management_site = ports.management_port(
         management,

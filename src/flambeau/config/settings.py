@@ -201,7 +201,7 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             field="open_inference_protocol",
             environment="TS_OPEN_INFERENCE_PROTOCOL",
             environment_rule=EnvironmentRule.PROTOCOL,
-            help="Answers the routes of the Open Inference Protocol (KServe v2).",
+            help="Answers the routes and gRPC methods of the Open Inference Protocol (KServe v2).",
         ),
     ),
     Group.MODELS: (

@@ -17,10 +17,10 @@ from flambeau.errors import InternalError, ServingError
 from flambeau.frontends.grpc import heads
 from flambeau.frontends.grpc.errors import error_status, error_text
 from flambeau.frontends.grpc.heads import CallHead
-from flambeau.frontends.grpc.http2 import Stream
 from flambeau.frontends.grpc.messages import PREFIX_BYTES, BadMessage, MessageReader, framed
 from flambeau.frontends.grpc.methods import Inbox, Method
 from flambeau.frontends.grpc.status import Status
+from flambeau.frontends.grpc.streams import Stream
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Carrier(Protocol):
 
 
 class Call:
-    """Implements ``http2.Receiver``."""
+    """Implements ``streams.Receiver``."""
 
     __slots__ = (
         "_carrier",
@@ -99,12 +99,14 @@ class Call:
     # --- from the client -----------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, ended: bool) -> None:
-        """See ``http2.Receiver``."""
+        """See ``streams.Receiver``."""
         if self._stream is None:
             return
+        handle = self.method.handle
         try:
-            if ended and self._reader is None and self.method.handle is not None and self._is_one_message(data):
-                self._handle(data[PREFIX_BYTES:])
+            if handle is not None and ended and self._reader is None and self._is_one_message(data):
+                self.arrived_at = time.monotonic()
+                handle(self, data[PREFIX_BYTES:])
             else:
                 self._receive_part(data, ended)
         except ServingError as error:
@@ -115,12 +117,12 @@ class Call:
             self._fail_unexpectedly()
 
     def cancelled(self) -> None:
-        """See ``http2.Receiver``."""
+        """See ``streams.Receiver``."""
         if self._stream is not None:
             self._close(Status.CANCELLED)
 
     def drain(self) -> None:
-        """See ``http2.Receiver``."""
+        """See ``streams.Receiver``."""
         if self._inbox is not None:
             self._inbox.drain()
 
@@ -136,9 +138,11 @@ class Call:
         carrier, reader = self._carrier, self._reader
         if reader is None:
             reader = self._reader = MessageReader(carrier.max_message_bytes, self.head.encoding)
-        carrier.incomplete_bytes -= reader.buffered_bytes
-        messages = reader.receive(data)
-        carrier.incomplete_bytes += reader.buffered_bytes
+        before = reader.buffered_bytes
+        try:
+            messages = reader.receive(data)
+        finally:
+            carrier.incomplete_bytes += reader.buffered_bytes - before
         if carrier.incomplete_bytes > carrier.max_incomplete_bytes:
             raise BadMessage(Status.RESOURCE_EXHAUSTED, "Too much is being sent at once on this connection.")
         for message in messages:
@@ -155,13 +159,9 @@ class Call:
                 self._inbox.end()
             elif self._message is None:
                 raise BadMessage(Status.INTERNAL, f"{self.method.path} takes one message, and none was sent.")
-            else:
-                self._handle(self._message)
-
-    def _handle(self, message: bytes) -> None:
-        self.arrived_at = time.monotonic()
-        assert self.method.handle is not None
-        self.method.handle(self, message)
+            elif self.method.handle is not None:
+                self.arrived_at = time.monotonic()
+                self.method.handle(self, self._message)
 
     # --- from the method -----------------------------------------------------------------------------------------
 
@@ -206,15 +206,15 @@ class Call:
             if not is_held:
                 self._carrier.release(stream)
 
-    def run(self, work: Coroutine[None, None, None]) -> None:
-        """See to the call with a coroutine. It is cancelled if the call ends before it."""
+    def run(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """See to the call with a coroutine function. It is cancelled if the call ends before it."""
         self.on_abandon = self._carrier.run(self._guard(work)).cancel
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+    async def _guard(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         try:
-            await work
+            await work()
         except ServingError as error:
             self.fail(error)
         except Exception:

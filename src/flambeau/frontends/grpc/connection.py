@@ -17,8 +17,9 @@ from flambeau.frontends.grpc.call import Call
 from flambeau.frontends.grpc.frames import ConnectionProblem
 from flambeau.frontends.grpc.header_blocks import HeaderBlocks
 from flambeau.frontends.grpc.heads import CallHead, read_head
-from flambeau.frontends.grpc.http2 import Http2, Stream
+from flambeau.frontends.grpc.http2 import Http2
 from flambeau.frontends.grpc.status import Status
+from flambeau.frontends.grpc.streams import Stream
 from flambeau.frontends.http.limits import ConnectionLimits
 
 _WRITE_BUFFER_BYTES = 1024 * 1024

@@ -62,7 +62,8 @@ class _Watch:
         if self._has_begun:
             raise BadMessage(Status.INTERNAL, f"{SERVICE}/Watch takes one message.")
         self._has_begun = True
-        self._call.run(self._report(parse(HealthCheckRequest, message).service))
+        service = parse(HealthCheckRequest, message).service
+        self._call.run(lambda: self._report(service))
 
     def end(self) -> None:
         if not self._has_begun:

@@ -2,21 +2,22 @@
 
 It holds the rules of RFC 9113 that keep either side from overrunning the other: both flow-control windows, frame sizes,
 header blocks, the number of streams, and how often a client may open a stream only to cancel it. What travels in the
-streams is not its business; see ``call``.
+streams is not its business; see ``call``. How it is sent is in ``outflow``.
 
 Data is acknowledged as soon as it has come, unless its stream is held: then the client stops when the stream's window
-is used up. What the client does not take waits in its stream, and goes out when the client makes room for it.
+is used up.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from flambeau.frontends.grpc import frames
 from flambeau.frontends.grpc.frames import ConnectionProblem, ErrorCode
 from flambeau.frontends.grpc.header_blocks import HeaderBlocks, MalformedHead
+from flambeau.frontends.grpc.outflow import Outflow
+from flambeau.frontends.grpc.streams import Stream
 
 CONNECTION_WINDOW = 16 * 1024 * 1024
 STREAM_WINDOW = 4 * 1024 * 1024
@@ -31,63 +32,7 @@ CANCELLATIONS_PER_SWEEP = 500
 _MAX_CONTINUATIONS = 64
 """Parts of one header block: frames that add nothing could otherwise come for ever."""
 
-_JOIN_BYTES = 16 * 1024
-"""A smaller response is written in one piece with its head; a larger one beside it, uncopied."""
-
 HeadT = TypeVar("HeadT")
-
-
-class Receiver(Protocol):
-    """Takes what comes on one stream."""
-
-    def receive(self, data: bytes, ended: bool) -> None:
-        """The next bytes of the request; ``ended``: they are the last."""
-        ...
-
-    def cancelled(self) -> None:
-        """The stream is gone: nothing more comes, nothing more can be sent."""
-        ...
-
-    def drain(self) -> None:
-        """The server stops: come to an end."""
-        ...
-
-
-class Stream:
-    """One request and its response."""
-
-    __slots__ = (
-        "id",
-        "is_held",
-        "is_open",
-        "pending",
-        "receiver",
-        "send_window",
-        "stalled_since",
-        "their_end",
-        "trailers",
-        "unacknowledged",
-    )
-
-    receiver: Receiver
-    """Set by whoever is told that the stream is open."""
-
-    def __init__(self, stream_id: int, send_window: int) -> None:
-        self.id = stream_id
-        self.is_open = True
-        self.is_held = False
-        """Whether the client is to stop sending when the window is used up."""
-        self.their_end = False
-        """Whether the client has sent its last byte."""
-        self.unacknowledged = 0
-        """Bytes that came and that the client has not been told it may send anew."""
-        self.send_window = send_window
-        self.pending: deque[memoryview] = deque()
-        """What waits for the client to make room."""
-        self.trailers = b""
-        """The header block to send after it; empty: more data will follow."""
-        self.stalled_since: float | None = None
-        """The sweep since which the client has taken nothing of what waits."""
 
 
 class Http2(Generic[HeadT]):
@@ -122,14 +67,10 @@ class Http2(Generic[HeadT]):
         self._has_preface = False
         self._has_settings = False
         self._streams: dict[int, Stream] = {}
-        self._blocked: dict[int, Stream] = {}
-        """Those with something pending."""
         self._highest_id = 0
         self._open_block: _OpenBlock | None = None
         self._unacknowledged = 0
-        self._send_window = frames.DEFAULT_WINDOW_BYTES
-        self._initial_send_window = frames.DEFAULT_WINDOW_BYTES
-        self._max_frame_bytes = frames.MIN_MAX_FRAME_BYTES
+        self._outflow = Outflow(write, self._completed)
         self._cancellations = 0
         self._is_leaving = False
 
@@ -296,7 +237,7 @@ class Http2(Generic[HeadT]):
             self._write(frames.reset(stream_id, ErrorCode.PROTOCOL_ERROR))
             self._count_cancellation()
             return
-        stream = self._streams[stream_id] = Stream(stream_id, self._initial_send_window)
+        stream = self._streams[stream_id] = Stream(stream_id, self._outflow.initial_window)
         stream.their_end = ended
         self._opened(stream, head)
         if ended and stream.is_open:
@@ -340,50 +281,24 @@ class Http2(Generic[HeadT]):
                 raise ConnectionProblem(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with a payload")
             return
         for identifier, value in frames.parse_settings(payload):
-            self._apply_setting(identifier, value)
+            self._outflow.apply_setting(identifier, value, self._streams.values())
         self._write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        self._send_blocked()
-
-    def _apply_setting(self, identifier: int, value: int) -> None:
-        if identifier == frames.SETTINGS_INITIAL_WINDOW_SIZE:
-            if value > frames.MAX_WINDOW_BYTES:
-                raise ConnectionProblem(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too large")
-            change = value - self._initial_send_window
-            self._initial_send_window = value
-            for stream in self._streams.values():
-                stream.send_window += change
-                if stream.send_window > frames.MAX_WINDOW_BYTES:
-                    raise ConnectionProblem(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too large")
-        elif identifier == frames.SETTINGS_MAX_FRAME_SIZE:
-            if not frames.MIN_MAX_FRAME_BYTES <= value <= frames.MAX_MAX_FRAME_BYTES:
-                raise ConnectionProblem(ErrorCode.PROTOCOL_ERROR, "a frame size out of range")
-            self._max_frame_bytes = value
-        elif identifier == frames.SETTINGS_ENABLE_PUSH and value > 1:
-            raise ConnectionProblem(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
+        self._outflow.resume()
 
     def _receive_window_update(self, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise ConnectionProblem(ErrorCode.FRAME_SIZE_ERROR, "WINDOW_UPDATE has a wrong length")
         increment = int.from_bytes(payload, "big") & frames.MAX_WINDOW_BYTES
         if not stream_id:
-            self._send_window += increment
-            if not increment:
-                raise ConnectionProblem(ErrorCode.PROTOCOL_ERROR, "a window that does not grow")
-            if self._send_window > frames.MAX_WINDOW_BYTES:
-                raise ConnectionProblem(ErrorCode.FLOW_CONTROL_ERROR, "a window that is too large")
-            self._send_blocked()
+            self._outflow.grow(increment)
             return
         stream = self._streams.get(stream_id)
         if stream is None:
             self._check_was_open(stream_id)
             return
-        stream.send_window += increment
-        if not increment:
-            self._break_off(stream, ErrorCode.PROTOCOL_ERROR)
-        elif stream.send_window > frames.MAX_WINDOW_BYTES:
-            self._break_off(stream, ErrorCode.FLOW_CONTROL_ERROR)
-        elif stream.pending:
-            self._send_pending(stream)
+        problem = self._outflow.grow_stream(stream, increment)
+        if problem:
+            self._break_off(stream, problem)
 
     def _check_was_open(self, stream_id: int) -> None:
         if not stream_id or stream_id > self._highest_id or not stream_id % 2:
@@ -399,31 +314,8 @@ class Http2(Generic[HeadT]):
             data: sent as far as the client has room for it; the rest waits.
             trailers: header block that ends it; empty where more will follow.
         """
-        if not stream.is_open:
-            return
-        stream_id, size = stream.id, len(data)
-        parts: list[bytes] = []
-        if head:
-            parts += (frames.frame_head(frames.HEADERS, frames.END_HEADERS, stream_id, len(head)), head)
-        fits = size <= _JOIN_BYTES and size <= self._send_window and size <= stream.send_window
-        if fits and not stream.pending:
-            if data:
-                parts += (frames.frame_head(frames.DATA, 0, stream_id, size), data)
-                self._send_window -= size
-                stream.send_window -= size
-            if trailers:
-                parts += (_trailers_head(stream_id, trailers), trailers)
-            self._write(b"".join(parts))
-            if trailers:
-                self._end(stream)
-            return
-        if head:
-            self._write(b"".join(parts))
-        if data:
-            stream.pending.append(memoryview(data))
-        stream.trailers = trailers
-        self._blocked[stream_id] = stream
-        self._send_pending(stream)
+        if stream.is_open:
+            self._outflow.send(stream, head, data, trailers)
 
     def release(self, stream: Stream) -> None:
         """Let the client of a stream that was held send on."""
@@ -469,40 +361,12 @@ class Http2(Generic[HeadT]):
             now: monotonic seconds.
         """
         self._cancellations = max(0, self._cancellations - CANCELLATIONS_PER_SWEEP)
-        for stream in list(self._blocked.values()):
-            if stream.stalled_since is None:
-                stream.stalled_since = now
-            elif now - stream.stalled_since > write_timeout_s:
-                self.reset(stream, ErrorCode.CANCEL)
-                stream.receiver.cancelled()
+        for stream in self._outflow.stalled(now, write_timeout_s):
+            self.reset(stream, ErrorCode.CANCEL)
+            stream.receiver.cancelled()
 
-    def _send_blocked(self) -> None:
-        for stream in list(self._blocked.values()):
-            self._send_pending(stream)
-
-    def _send_pending(self, stream: Stream) -> None:
-        pending = stream.pending
-        while pending:
-            data = pending[0]
-            size = min(len(data), self._send_window, stream.send_window, self._max_frame_bytes)
-            if size <= 0:
-                return
-            self._write(frames.frame_head(frames.DATA, 0, stream.id, size))
-            self._write(data[:size])
-            self._send_window -= size
-            stream.send_window -= size
-            stream.stalled_since = None
-            if size == len(data):
-                pending.popleft()
-            else:
-                pending[0] = data[size:]
-        self._blocked.pop(stream.id, None)
-        if stream.trailers:
-            self._write(_trailers_head(stream.id, stream.trailers) + stream.trailers)
-            self._end(stream)
-
-    def _end(self, stream: Stream) -> None:
-        """The response is complete."""
+    def _completed(self, stream: Stream) -> None:
+        """The last byte of a response has been written."""
         if not stream.their_end:
             self._write(frames.reset(stream.id, ErrorCode.NO_ERROR))  # which says: no need to send the rest
         self._forget(stream)
@@ -520,8 +384,7 @@ class Http2(Generic[HeadT]):
 
     def _forget(self, stream: Stream) -> None:
         stream.is_open = False
-        stream.pending.clear()
-        self._blocked.pop(stream.id, None)
+        self._outflow.forget(stream)
         del self._streams[stream.id]
         if self._is_leaving and not self._streams:
             self._emptied()
@@ -537,10 +400,6 @@ class _OpenBlock:
         self.ended = ended
         self.data = data
         self.parts = 1
-
-
-def _trailers_head(stream_id: int, trailers: bytes) -> bytes:
-    return frames.frame_head(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream_id, len(trailers))
 
 
 def _without_padding(data: bytes, start: int, end: int) -> tuple[int, int]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from google.protobuf.empty_pb2 import Empty
 
-from flambeau.api import Inference, Ticket
-from flambeau.errors import ServingError
+from flambeau.api import Inference
 from flambeau.frontends.grpc.call import Call
 from flambeau.frontends.grpc.errors import INFERENCE_ERRORS
 from flambeau.frontends.grpc.methods import Method, answering, parse
+from flambeau.frontends.grpc.predictions import Predictions
 from flambeau.frontends.grpc.protos.inference_pb2 import PredictionsRequest, TorchServeHealthResponse
 from flambeau.frontends.grpc.sequences import SequenceKeys, Sequences, prediction_message
 from flambeau.frontends.grpc.targets import Targets
 from flambeau.frontends.http.json import pretty
-from flambeau.frontends.http.responder import MetricsRecorder, Series
-from flambeau.request import InferenceReply, InferenceRequest
+from flambeau.frontends.http.responder import MetricsRecorder
 
 SERVICE = "org.pytorch.serve.grpc.inference.InferenceAPIsService"
 
@@ -25,8 +24,9 @@ class InferenceApi:
     def __init__(self, inference: Inference, metrics: MetricsRecorder, sequence_keys: SequenceKeys) -> None:
         self._inference = inference
         self._targets = Targets(inference, metrics)
-        self._queue_time = metrics.series("QueueTime", "Host")
-        self._sequences = Sequences(self._targets, self._queue_time, sequence_keys)
+        queue_time = metrics.series("QueueTime", "Host")
+        self._predictions = Predictions(queue_time, prediction_message)
+        self._sequences = Sequences(self._targets, queue_time, sequence_keys)
 
     def methods(self) -> list[Method]:
         return [
@@ -45,28 +45,4 @@ class InferenceApi:
         request = parse(PredictionsRequest, message)
         target = self._targets.find(request.model_name, request.model_version)
         target.inferences.record(1)
-        fields = [(name, "", value) for name, value in request.input.items()]
-        prediction = _Prediction(call, self._queue_time)
-        ticket = target.submit(InferenceRequest(call.request_id, (), fields), prediction, call.arrived_at)
-        prediction.ticket = ticket
-        call.on_abandon = ticket.abandon
-
-
-class _Prediction:
-    """The caller of one job: a call that waits for its answer."""
-
-    __slots__ = ("_call", "_queue_time", "ticket")
-
-    ticket: Ticket
-
-    def __init__(self, call: Call, queue_time: Series) -> None:
-        self._call = call
-        self._queue_time = queue_time
-
-    def answer(self, outcome: InferenceReply | ServingError) -> None:
-        """See ``api.Caller.answer``."""
-        if isinstance(outcome, ServingError):
-            self._call.fail(outcome)
-            return
-        self._call.reply(prediction_message(outcome))
-        self._queue_time.record(int((self.ticket.cut_at - self.ticket.arrived_at) * 1e3))
+        self._predictions.start(call, target, [(name, "", value) for name, value in request.input.items()])

@@ -64,9 +64,7 @@ def answering(kind: type[RequestT], function: Callable[[RequestT], Message]) -> 
     return handle
 
 
-def awaiting(
-    kind: type[RequestT], function: Callable[[RequestT], Awaitable[Message]]
-) -> Callable[[Call, bytes], None]:
+def awaiting(kind: type[RequestT], function: Callable[[RequestT], Awaitable[Message]]) -> Callable[[Call, bytes], None]:
     """The ``handle`` of a method that takes its time. It is cancelled if the client leaves."""
 
     def handle(call: Call, message: bytes) -> None:
@@ -75,6 +73,6 @@ def awaiting(
         async def answer() -> None:
             call.reply((await function(request)).SerializeToString())
 
-        call.run(answer())
+        call.run(answer)
 
     return handle

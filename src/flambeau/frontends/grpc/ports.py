@@ -5,10 +5,12 @@ from __future__ import annotations
 from flambeau.api import Inference, Management
 from flambeau.frontends.grpc import inference as inference_api
 from flambeau.frontends.grpc import management as management_api
+from flambeau.frontends.grpc import open_inference as open_inference_api
 from flambeau.frontends.grpc.connection import GrpcLimits
 from flambeau.frontends.grpc.health import HealthApi
 from flambeau.frontends.grpc.inference import InferenceApi
 from flambeau.frontends.grpc.management import ManagementApi
+from flambeau.frontends.grpc.open_inference import OpenInferenceApi
 from flambeau.frontends.grpc.sequences import SequenceKeys
 from flambeau.frontends.grpc.site import GrpcSite
 from flambeau.frontends.http.auth import Tokens
@@ -20,6 +22,7 @@ __all__ = ["GrpcLimits", "SequenceKeys", "inference_port", "management_port"]
 
 def inference_port(
     inference: Inference,
+    management: Management,
     metrics: MetricsRecorder,
     tokens: Tokens | None,
     *,
@@ -27,12 +30,22 @@ def inference_port(
     grpc_limits: GrpcLimits,
     access_log: AccessRecorder | None,
     sequence_keys: SequenceKeys,
+    open_inference_protocol: bool,
 ) -> GrpcSite:
-    """The port for predictions. ``tokens``: None where calls need none."""
-    api = InferenceApi(inference, metrics, sequence_keys)
-    health = HealthApi([inference_api.SERVICE], inference.is_healthy)
+    """The port for predictions.
+
+    Args:
+        tokens: None where calls need none.
+        open_inference_protocol: whether KServe v2 is served, too.
+    """
+    services = [inference_api.SERVICE]
+    methods = InferenceApi(inference, metrics, sequence_keys).methods()
+    if open_inference_protocol:
+        services.append(open_inference_api.SERVICE)
+        methods += OpenInferenceApi(inference, management, metrics).methods()
+    methods += HealthApi(services, inference.is_healthy).methods()
     return GrpcSite(
-        [*api.methods(), *health.methods()],
+        methods,
         limits,
         grpc_limits,
         check=tokens.check_inference if tokens else None,

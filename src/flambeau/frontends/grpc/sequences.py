@@ -20,6 +20,7 @@ from flambeau.errors import BadRequest, ServingError, ShuttingDown
 from flambeau.frontends.grpc.call import Call
 from flambeau.frontends.grpc.errors import INFERENCE_ERRORS, error_marker, error_status
 from flambeau.frontends.grpc.methods import parse
+from flambeau.frontends.grpc.predictions import queue_milliseconds
 from flambeau.frontends.grpc.protos.inference_pb2 import PredictionResponse, PredictionsRequest
 from flambeau.frontends.grpc.status import Status
 from flambeau.frontends.grpc.targets import Targets
@@ -100,7 +101,7 @@ class SequenceCall:
             self._refuse(outcome)
         else:
             self._settle(prediction_message(outcome))
-            self._sequences.queue_time.record(int((ticket.cut_at - ticket.arrived_at) * 1e3))
+            self._sequences.queue_time.record(queue_milliseconds(ticket))
         self._advance(sequence_id)
 
     def _sequence_of(self, request: PredictionsRequest) -> str | None:

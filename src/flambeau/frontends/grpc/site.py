@@ -13,9 +13,9 @@ from flambeau.frontends.grpc.call import Call
 from flambeau.frontends.grpc.connection import GrpcConnection, GrpcLimits
 from flambeau.frontends.grpc.frames import ConnectionProblem, ErrorCode
 from flambeau.frontends.grpc.heads import CallHead
-from flambeau.frontends.grpc.http2 import Stream
 from flambeau.frontends.grpc.methods import Method
 from flambeau.frontends.grpc.status import Status
+from flambeau.frontends.grpc.streams import Stream
 from flambeau.frontends.http.limits import ConnectionLimits
 from flambeau.frontends.http.request_ids import RequestIds
 from flambeau.frontends.http.responder import AccessRecorder

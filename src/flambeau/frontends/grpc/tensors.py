@@ -1,0 +1,80 @@
+"""Tensors of the Open Inference Protocol: gRPC's messages to the JSON that handlers know, and back. Pure."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+
+from flambeau.errors import InternalError
+from flambeau.frontends.grpc.protos.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from flambeau.request import Payload
+
+_FIELDS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+"""By data type. ``BYTES`` is text in JSON, and treated by itself."""
+
+_BYTES = "BYTES"
+
+
+class _Output(msgspec.Struct):
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any]
+
+
+class _Response(msgspec.Struct):
+    id: str
+    model_name: str
+    model_version: str
+    outputs: list[_Output]
+
+
+def request_json(request: ModelInferRequest) -> bytes:
+    """What the handler gets: id, model and inputs. Parameters, wanted outputs and raw contents are not passed on."""
+    inputs = []
+    for tensor in request.inputs:
+        described: dict[str, object] = {
+            "name": tensor.name,
+            "shape": list(tensor.shape),
+            "datatype": tensor.datatype,
+        }
+        if tensor.datatype == _BYTES:
+            described["data"] = [base64.b64encode(value).decode() for value in tensor.contents.bytes_contents]
+        elif tensor.datatype in _FIELDS:
+            described["data"] = list(getattr(tensor.contents, _FIELDS[tensor.datatype]))
+        inputs.append(described)
+    return msgspec.json.encode({"id": request.id, "model_name": request.model_name, "inputs": inputs})
+
+
+def response_message(body: Payload) -> ModelInferResponse:
+    """What the handler answered: a JSON object with ``id``, ``model_name``, ``model_version`` and ``outputs``.
+
+    Raises:
+        InternalError: it is something else.
+    """
+    try:
+        answer = msgspec.json.decode(body, type=_Response)
+        response = ModelInferResponse(id=answer.id, model_name=answer.model_name, model_version=answer.model_version)
+        for output in answer.outputs:
+            tensor = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
+            if output.datatype == _BYTES:
+                tensor.contents.bytes_contents.extend(msgspec.json.encode(value) for value in output.data)
+            elif output.datatype in _FIELDS:
+                getattr(tensor.contents, _FIELDS[output.datatype]).extend(output.data)
+    except (ValueError, TypeError, RecursionError) as error:  # msgspec's own are ValueErrors
+        raise InternalError(f"The handler's answer is not one of the Open Inference Protocol: {error}") from None
+    return response
