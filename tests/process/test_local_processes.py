@@ -486,6 +486,35 @@ def test_a_forked_child_is_told_that_the_model_is_its_parents_and_may_load_its_o
     assert finished.stdout.split("\n") == ["refused", "child 2", "parent 3", ""]
 
 
+def test_a_forked_child_that_lives_on_does_not_keep_the_workers(tmp_path):
+    finished = run_script(
+        tmp_path,
+        """
+        import os, signal, time, warnings
+        warnings.simplefilter("ignore")
+        from flambeau.config.model import ModelConfig
+        from flambeau.local.processes import ProcessEngine
+
+        def echo(rows):
+            return rows
+
+        if __name__ == "__main__":
+            engine = ProcessEngine("model 'm'", echo, ModelConfig(), workers=1)
+            child = os.fork()
+            if not child:
+                signal.pause()
+            ended_by = []
+            kill = os.killpg
+            os.killpg = lambda pid, number: (ended_by.append(number), kill(pid, number))
+            engine.close(None)
+            print(signal.SIGTERM in ended_by)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        """,
+    )
+    assert (finished.stdout, finished.stderr) == ("False\n", "")
+
+
 def test_what_the_handler_prints_is_printed_by_the_program(tmp_path):
     finished = run_script(
         tmp_path,

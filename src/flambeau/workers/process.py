@@ -160,6 +160,7 @@ class WorkerProcess:
         self._channel = WorkerChannel(self._on_message, self._on_lost, launch.max_frame_bytes)
         self._arena = arena
         self._oom_counter = launch.oom_counter
+        self._socket: socket.socket | None = None
         self._kill_reason = ""
         self._last_words = LastWords()
         self._pumps = [
@@ -172,6 +173,7 @@ class WorkerProcess:
 
     async def connect(self, ours: socket.socket) -> None:
         """Take over the server's end of the socket pair."""
+        self._socket = ours
         ours.setblocking(False)
         await asyncio.get_running_loop().create_connection(lambda: self._channel, sock=ours)
 
@@ -214,6 +216,11 @@ class WorkerProcess:
 
     async def end(self, *, reap_s: float = _REAP_S, term_s: float = _TERM_S) -> WorkerExit:
         """Stop it: close its stream, then SIGTERM, then SIGKILL, each after a while. Returns when it is reaped."""
+        if self._socket is not None and self._socket.fileno() >= 0:
+            try:  # a child that was forked by somebody may hold a copy of the stream open
+                self._socket.shutdown(socket.SHUT_WR)
+            except OSError:  # the worker went first
+                pass
         self._channel.close()
         for wait_s, number in ((reap_s, signal.SIGTERM), (term_s, signal.SIGKILL)):
             done, _ = await asyncio.wait((self.gone,), timeout=wait_s)
