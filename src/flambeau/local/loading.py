@@ -23,6 +23,7 @@ from flambeau.local.runners import runner_of, runner_of_folder, source_name
 from flambeau.local.settings import LoadSettings
 from flambeau.local.sources import find_source
 from flambeau.runtime.placement import limit_torch_threads
+from flambeau.workers.allocator import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ _WINDOW_BATCHES = 2
 def load_model(source: Any, name: str | None, settings: LoadSettings) -> LocalModel:
     """See :func:`flambeau.load`, for all sources but a pipeline's description and what is loaded already."""
     found = find_source(source)
+    if not settings.has_processes:
+        keep_freed_memory()  # a batch's tensors would be faulted in anew for each batch
     return (_load_files if isinstance(found, Path) else _load_object)(found, name, settings)
 
 

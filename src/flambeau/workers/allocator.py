@@ -8,11 +8,14 @@ each buffer of each request.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Mapping
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """glibc's ``malloc.h``."""
+
+_TRIM_VARIABLE, _MMAP_VARIABLE = "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"
 
 TRIM_THRESHOLD_BYTES = 64 * 1024 * 1024
 """What a process may keep free at the top of its heap."""
@@ -21,19 +24,22 @@ MMAP_THRESHOLD_BYTES = 32 * 1024 * 1024
 
 
 def keep_freed_memory() -> None:
-    """Set the thresholds for this process. Does nothing under another C library."""
+    """Set the thresholds for this process, except what its environment says. Does nothing under another C library."""
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if mallopt is None:
+        return
+    if _TRIM_VARIABLE not in os.environ:
         mallopt(_M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES)
+    if _MMAP_VARIABLE not in os.environ:
         mallopt(_M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
 def allocator_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """The same for a process that is to be started, except what its environment says already."""
     wanted = {
-        "MALLOC_TRIM_THRESHOLD_": str(TRIM_THRESHOLD_BYTES),
-        "MALLOC_MMAP_THRESHOLD_": str(MMAP_THRESHOLD_BYTES),
+        _TRIM_VARIABLE: str(TRIM_THRESHOLD_BYTES),
+        _MMAP_VARIABLE: str(MMAP_THRESHOLD_BYTES),
     }
     return {name: value for name, value in wanted.items() if name not in inherited}
