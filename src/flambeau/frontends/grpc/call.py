@@ -11,18 +11,47 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Protocol
 
 from flambeau.errors import InternalError, ServingError
 from flambeau.frontends.grpc import heads
-from flambeau.frontends.grpc.errors import error_status, error_text
+from flambeau.frontends.grpc.errors import ErrorTable, error_status, error_text
 from flambeau.frontends.grpc.heads import CallHead
 from flambeau.frontends.grpc.messages import PREFIX_BYTES, BadMessage, MessageReader, framed
-from flambeau.frontends.grpc.methods import Inbox, Method
 from flambeau.frontends.grpc.status import Status
 from flambeau.frontends.grpc.streams import Stream
 
 logger = logging.getLogger(__name__)
+
+
+class Inbox(Protocol):
+    """Takes the messages of a call that may send several."""
+
+    def message(self, message: bytes) -> None:
+        """The next one. Raises ServingError or BadMessage: the call ends with it."""
+        ...
+
+    def end(self) -> None:
+        """No more will come."""
+        ...
+
+    def drain(self) -> None:
+        """The server stops: finish what has come and end the call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One method. Exactly one of ``handle`` and ``open`` is given."""
+
+    path: str
+    """``package.Service/Method``."""
+    errors: ErrorTable
+    handle: Callable[[Call, bytes], None] | None = None
+    """Answers the one message of a call, now or later. Raises ServingError or BadMessage: the call ends with it."""
+    open: Callable[[Call], Inbox] | None = None
+    """Where a client may send any number of messages."""
 
 
 class Carrier(Protocol):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 
-from flambeau.frontends.grpc.call import Call
+from flambeau.frontends.grpc.call import Call, Method
 from flambeau.frontends.grpc.errors import MANAGEMENT_ERRORS
 from flambeau.frontends.grpc.messages import BadMessage
-from flambeau.frontends.grpc.methods import Method, parse
+from flambeau.frontends.grpc.methods import parse
 from flambeau.frontends.grpc.protos.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from flambeau.frontends.grpc.status import Status
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from google.protobuf.empty_pb2 import Empty
 
 from flambeau.api import Inference
-from flambeau.frontends.grpc.call import Call
+from flambeau.frontends.grpc.call import Call, Method
 from flambeau.frontends.grpc.errors import INFERENCE_ERRORS
-from flambeau.frontends.grpc.methods import Method, answering, parse
+from flambeau.frontends.grpc.methods import answering, parse
 from flambeau.frontends.grpc.predictions import Predictions
 from flambeau.frontends.grpc.protos.inference_pb2 import PredictionsRequest, TorchServeHealthResponse
 from flambeau.frontends.grpc.sequences import SequenceKeys, Sequences, prediction_message

@@ -9,8 +9,9 @@ import msgspec
 
 from flambeau.api import Management, Registration, Scaling
 from flambeau.errors import BadRequest
+from flambeau.frontends.grpc.call import Method
 from flambeau.frontends.grpc.errors import MANAGEMENT_ERRORS, ModelApiDisabled
-from flambeau.frontends.grpc.methods import Method, answering, awaiting
+from flambeau.frontends.grpc.methods import answering, awaiting
 from flambeau.frontends.grpc.protos.management_pb2 import (
     DescribeModelRequest,
     ListModelsRequest,

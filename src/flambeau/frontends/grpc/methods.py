@@ -1,50 +1,17 @@
-"""What a port can be asked: methods by path, and how the bytes of their messages become values."""
+"""How methods that take one message are made of functions from message to message."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from flambeau.frontends.grpc.errors import ErrorTable
+from flambeau.frontends.grpc.call import Call
 from flambeau.frontends.grpc.messages import BadMessage
 from flambeau.frontends.grpc.status import Status
 
-if TYPE_CHECKING:
-    from flambeau.frontends.grpc.call import Call
-
 RequestT = TypeVar("RequestT", bound=Message)
-
-
-class Inbox(Protocol):
-    """Takes the messages of a call that may send several."""
-
-    def message(self, message: bytes) -> None:
-        """The next one. Raises ServingError or BadMessage: the call ends with it."""
-        ...
-
-    def end(self) -> None:
-        """No more will come."""
-        ...
-
-    def drain(self) -> None:
-        """The server stops: finish what has come and end the call."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """One method. Exactly one of ``handle`` and ``open`` is given."""
-
-    path: str
-    """``package.Service/Method``."""
-    errors: ErrorTable
-    handle: Callable[[Call, bytes], None] | None = None
-    """Answers the one message of a call, now or later. Raises ServingError or BadMessage: the call ends with it."""
-    open: Callable[[Call], Inbox] | None = None
-    """Where a client may send any number of messages."""
 
 
 def parse(kind: type[RequestT], message: bytes) -> RequestT:

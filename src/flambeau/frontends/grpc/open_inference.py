@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flambeau.api import Inference, Management
 from flambeau.errors import BadRequest, ErrorKind
-from flambeau.frontends.grpc.call import Call
+from flambeau.frontends.grpc.call import Call, Method
 from flambeau.frontends.grpc.errors import INFERENCE_ERRORS, MANAGEMENT_ERRORS, ErrorTable
-from flambeau.frontends.grpc.methods import Method, answering, parse
+from flambeau.frontends.grpc.methods import answering, parse
 from flambeau.frontends.grpc.predictions import Predictions
 from flambeau.frontends.grpc.protos.open_inference_pb2 import (
     ModelInferRequest,

@@ -9,11 +9,10 @@ from collections.abc import Callable, Coroutine, Iterable
 
 from flambeau.errors import Unauthorized
 from flambeau.frontends.grpc import heads
-from flambeau.frontends.grpc.call import Call
+from flambeau.frontends.grpc.call import Call, Method
 from flambeau.frontends.grpc.connection import GrpcConnection, GrpcLimits
 from flambeau.frontends.grpc.frames import ConnectionProblem, ErrorCode
 from flambeau.frontends.grpc.heads import CallHead
-from flambeau.frontends.grpc.methods import Method
 from flambeau.frontends.grpc.status import Status
 from flambeau.frontends.grpc.streams import Stream
 from flambeau.frontends.http.limits import ConnectionLimits

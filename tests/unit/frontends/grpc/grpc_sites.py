@@ -12,8 +12,8 @@ from typing import Any
 from google.protobuf.message import Message
 from grpc_frames import Answer, FrameClient, message
 
+from flambeau.frontends.grpc.call import Method
 from flambeau.frontends.grpc.connection import GrpcConnection, GrpcLimits
-from flambeau.frontends.grpc.methods import Method
 from flambeau.frontends.grpc.site import GrpcSite
 from flambeau.request import InferenceReply, ModelRef
 from flambeau.testing.inference import FakeServedModel, FakeTicket

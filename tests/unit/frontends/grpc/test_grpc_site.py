@@ -13,9 +13,9 @@ from grpc_sites import AccessLines, Client, Limits, MemoryTransport, on_loop, si
 
 from flambeau.errors import BadRequest, Unauthorized
 from flambeau.frontends.grpc import frames
+from flambeau.frontends.grpc.call import Method
 from flambeau.frontends.grpc.errors import INFERENCE_ERRORS
 from flambeau.frontends.grpc.frames import ErrorCode
-from flambeau.frontends.grpc.methods import Method
 from flambeau.frontends.grpc.status import Status
 
 SAY = "test.Echo/Say"
