@@ -305,6 +305,7 @@ class CombiningEngine:
         """Whether a row that has found a free worker is a batch by itself: nobody waits, and nobody is waited for."""
         now = monotonic()
         with self._mutex:
+            self._drop_leaving()
             if self._queue.depth or self._is_closed:
                 return False
             returned = self._returned + (now <= self._window_end)
@@ -641,6 +642,7 @@ class CombiningEngine:
     def _look_around(self) -> None:
         """See to what came while no worker was idle."""
         with self._mutex:
+            self._drop_leaving()
             self._hand_out()
             self._note()
 
@@ -689,11 +691,11 @@ class CombiningEngine:
             self._hand_out()
             self._note()
         if not self._all_back.wait(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)):
-            self._refuse_waiting()
+            self._was_cut_short = True
+            self._call_soon(self._refuse_waiting)
         return not self._was_cut_short
 
     def _refuse_waiting(self) -> None:
-        self._was_cut_short = True
         with self._mutex:
             refused = [call for call in self._queue.waiting() if call.is_wanted]
             for call in refused:

@@ -16,6 +16,9 @@ _END = object()
 class PartReader(Iterator[Any]):
     """The parts of one row's result as they come. Closed or dropped before its end, it takes the row back."""
 
+    _future: Future[Any] | None = None
+    """None when it is over, or was interrupted while it was made."""
+
     def __init__(self, future: Future[Any], parts: SimpleQueue[Any], leave: Callable[[], object]) -> None:
         """
         Args:
@@ -23,10 +26,9 @@ class PartReader(Iterator[Any]):
             parts: where they are put before the future is done.
             leave: has a worker stop that has begun with the row.
         """
-        self._future: Future[Any] | None = future
-        """None once it is over."""
         self._parts = parts
         self._leave = leave
+        self._future = future
         future.add_done_callback(lambda _: parts.put(_END))
 
     def __next__(self) -> Any:
