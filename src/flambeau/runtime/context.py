@@ -198,7 +198,10 @@ class Context:
     __hash__ = None  # type: ignore[assignment]
 
     def _processor(self, idx: int) -> RequestProcessor:
-        return (self.request_processor or ())[idx]
+        processors = self.request_processor
+        if processors is None:  # before the first batch, or in a program that drives the handler itself
+            return RequestProcessor({})
+        return processors[idx]
 
 
 def _headers_of(request: InferenceRequest) -> dict[str, Any]:

@@ -41,8 +41,10 @@ SIZE_UNITS = ("MB", "kB", "GB", "B")
 class GeneralMetricsCacheError(Exception):
     """Base of what the metrics cache raises."""
 
+    __str__ = Exception.__str__  # and not that of KeyError, which quotes the sentence
 
-class MetricsCacheIOError(GeneralMetricsCacheError):
+
+class MetricsCacheIOError(GeneralMetricsCacheError, OSError):
     """The metrics YAML cannot be read."""
 
 
@@ -50,15 +52,15 @@ class MetricsCachePyYamlError(GeneralMetricsCacheError):
     """The metrics YAML is not YAML."""
 
 
-class MetricsCacheTypeError(GeneralMetricsCacheError):
+class MetricsCacheTypeError(GeneralMetricsCacheError, TypeError):
     """A name or a type is of the wrong kind."""
 
 
-class MetricsCacheValueError(GeneralMetricsCacheError):
+class MetricsCacheValueError(GeneralMetricsCacheError, ValueError):
     """A unit does not go with the method."""
 
 
-class MetricsCacheKeyError(GeneralMetricsCacheError):
+class MetricsCacheKeyError(GeneralMetricsCacheError, KeyError):
     """No such metric, or the metrics YAML lacks a key."""
 
 
@@ -79,6 +81,9 @@ class Dimension:
 
     def __str__(self) -> str:
         return f"{self.name}:{self.value}"
+
+    def to_dict(self) -> dict[str, object]:
+        return {"Name": self.name, "Value": self.value}
 
 
 class CachingMetric:
@@ -147,12 +152,21 @@ class MetricsCache:
         self.model_name = model_name
         self.config_file_path = config_file_path
         self.cache: dict[MetricTypes, dict[str, CachingMetric]] = {}
-        self._defaults = (Dimension("ModelName", model_name), Dimension("Level", "Model"))
         self._rows: Sequence[InferenceRequest] = ()
         self._request_ids: Mapping[int, str] | None = None
         self._updates: list[MetricUpdate] = []
         self._is_full = False
         self.initialize_cache()
+
+    @property
+    def model_name(self) -> str:
+        """The value of the dimension ``ModelName``."""
+        return self._model_name
+
+    @model_name.setter
+    def model_name(self, model_name: str) -> None:
+        self._model_name = model_name
+        self._defaults = (Dimension("ModelName", model_name), Dimension("Level", "Model"))
 
     def initialize_cache(self) -> None:
         """Know the metrics of the configuration, and no others."""

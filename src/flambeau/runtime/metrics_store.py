@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import time
@@ -44,7 +45,7 @@ class Metric:
             "MetricName": self.name,
             "Value": self.value,
             "Unit": self.unit,
-            "Dimensions": [{"Name": dimension.name, "Value": dimension.value} for dimension in self.dimensions],
+            "Dimensions": [dimension.to_dict() for dimension in self.dimensions],
             "Timestamp": int(time.time()),
             "HostName": socket.gethostname(),
             "RequestId": self.request_id,
@@ -154,3 +155,10 @@ def emit_metrics(metrics: Iterable[Metric] | None) -> None:
 def _check_unit(unit: str, allowed: Sequence[str]) -> None:
     if unit not in allowed:
         raise ValueError(f"unit {unit!r} is not one of {', '.join(allowed)}")
+
+
+class MetricEncoder(json.JSONEncoder):
+    """Writes metrics and dimensions as what their ``to_dict`` returns: ``json.dumps(metric, cls=MetricEncoder)``."""
+
+    def default(self, o: object) -> object:
+        return o.to_dict() if isinstance(o, (Metric, Dimension)) else super().default(o)

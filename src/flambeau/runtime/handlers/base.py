@@ -15,6 +15,7 @@ import torch
 from flambeau.errors import InvalidModel
 from flambeau.runtime.handlers import profiling
 from flambeau.runtime.handlers.compilation import compile_options, wants_aot_export
+from flambeau.runtime.handlers.explanations import not_explainable
 from flambeau.runtime.handlers.labels import load_label_mapping
 from flambeau.runtime.handlers.model_files import load_eager, load_onnx, load_torchscript
 from flambeau.runtime.handlers.timer import timed
@@ -107,11 +108,19 @@ class BaseHandler:
         context.metrics.add_time("HandlerTime", round(elapsed_ms, 2), None, "ms")
         return answers
 
-    def explain_handle(self, data_preprocess: Any, raw_data: list[dict[str, Any]]) -> Any:
-        """Explain the first row with the subclass's ``get_insights(preprocessed, inputs, target)``."""
+    def explain_handle(self, data_preprocess: Any, raw_data: list[Any]) -> Any:
+        """Explain the first row with the subclass's ``get_insights(preprocessed, inputs, target)``.
+
+        Raises:
+            PredictionException: the subclass has none; the client gets 501.
+        """
         row = raw_data[0]
-        inputs = row.get("data") or row.get("body")
-        return self.get_insights(data_preprocess, inputs, row.get("target") or 0)  # type: ignore[attr-defined]
+        get_insights = getattr(self, "get_insights", None)
+        if get_insights is None:
+            raise not_explainable(type(self).__name__)
+        if not isinstance(row, Mapping):  # a service envelope took the input out
+            return get_insights(data_preprocess, row, 0)
+        return get_insights(data_preprocess, row.get("data") or row.get("body"), row.get("target") or 0)
 
     def describe_handle(self) -> Any:
         """What the describe API shows as ``customizedMetadata``: a mapping, or None."""
@@ -120,12 +129,13 @@ class BaseHandler:
     def get_device(self) -> Any:
         return self.device
 
-    def _run_stages(self, data: list[dict[str, Any]]) -> list[Any]:
-        preprocessed = self.preprocess(data)
-        if self._is_explain():
-            explanations: list[Any] = self.explain_handle(preprocessed, data)
+    def _run_stages(self, data: list[Any]) -> list[Any]:
+        if not self._is_explain():
+            return self.postprocess(self.inference(self.preprocess(data)))
+        if len(data) == 1:
+            explanations: list[Any] = self.explain_handle(self.preprocess(data), data)
             return explanations
-        return self.postprocess(self.inference(preprocessed))
+        return [explanation for row in data for explanation in self._run_stages([row])]  # each has a target of its own
 
     def _infer_with_profiler(self, data: list[dict[str, Any]]) -> list[Any]:
         model_name = str(((self.manifest or {}).get("model") or {}).get("modelName") or "model")
