@@ -534,7 +534,7 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             key="service_envelope",
             type=OPTIONAL_TEXT,
             field="service_envelope",
-            help="Request envelope of all handlers. None is supported: models do not load while it is set.",
+            help="Request envelope of all handlers: `body`, `json`, `kserve`, `kservev2`, or one of your own.",
         ),
         ServerSetting(
             key="decode_input_request",

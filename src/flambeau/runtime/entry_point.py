@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,9 @@ from flambeau.errors import InvalidModel
 
 BUILT_IN_PACKAGE = "ts.torch_handler"
 """Where names such as ``image_classifier`` are looked up; Flambeau's own handlers answer there too."""
+
+ENVELOPE_PACKAGE = f"{BUILT_IN_PACKAGE}.request_envelope"
+"""Where service envelopes are looked up; an installation may have put files of its own there."""
 
 OBJECTS_MODULE = "flambeau.local.serving"
 """Makes handlers of what is none: a pipeline's description, and objects that are called with one row or with a list of
@@ -108,6 +112,31 @@ def find_entry_point(module: ModuleType, function: str | None) -> FoundHandler:
     return found
 
 
+def in_envelope(found: FoundHandler, envelope: str) -> FoundHandler:
+    """A handler whose batches pass through a service envelope; its load does not.
+
+    Args:
+        envelope: a module of :data:`ENVELOPE_PACKAGE`, with one class.
+
+    Raises:
+        InvalidModel: there is no such module, or it has not one class.
+    """
+    module_name = f"{ENVELOPE_PACKAGE}.{envelope}"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        package = importlib.import_module(ENVELOPE_PACKAGE)
+        known = ", ".join(sorted(item.name for item in pkgutil.iter_modules(package.__path__) if item.name != "base"))
+        raise InvalidModel(f"no service envelope {envelope!r} (service_envelope); there are {known}") from None
+    classes = handler_classes(module)
+    if len(classes) != 1:
+        raise InvalidModel(f"service envelope {envelope!r} has {len(classes)} classes, not one")
+    wrapped: Any = classes[0](found.entry)
+    return FoundHandler(wrapped.handle, found.initialize)
+
+
 def describes_pipeline(handler: str) -> bool:
     """Whether a handler's name is that of a pipeline's description."""
     return PurePosixPath(handler).suffix in DESCRIPTION_SUFFIXES
@@ -186,6 +215,10 @@ def _raised_in(entry: EntryPoint, traceback: TracebackType | None) -> bool:
     return traceback.tb_frame.f_code in (code, *(item for item in code.co_consts if isinstance(item, CodeType)))
 
 
-def torch_is_missing() -> str:
-    """The sentence for a handler that imports torch where there is none."""
-    return f"torch is not installed in {sys.executable}; install it with pip install torch"
+PIP_NAMES = {"PIL": "pillow", "numpy": "numpy", "torch": "torch", "torchvision": "torchvision"}
+"""What ready-made handlers import, and what ``pip install`` calls it."""
+
+
+def package_is_missing(package: str) -> str:
+    """The sentence for a handler that imports one of :data:`PIP_NAMES` where it is not."""
+    return f"{package} is not installed in {sys.executable}; install it with pip install {PIP_NAMES[package]}"

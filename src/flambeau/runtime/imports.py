@@ -6,6 +6,7 @@ In a worker process one model is all there is. In a program that loads several, 
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _lock = threading.RLock()
 _model_prefixes: set[str] = set()
@@ -61,3 +63,24 @@ def _holds(folder: Path, module: str) -> bool:
 
 def _file(module: ModuleType | None) -> str:
     return getattr(module, "__file__", None) or ""
+
+
+def import_class(class_name: str, module_prefix: str | None = None) -> Any:
+    """The class of a dotted name such as ``pkg.mod.Class``.
+
+    Args:
+        module_prefix: a package that the name's module is looked for in.
+
+    Raises:
+        ImportError: the name is empty or names no module, or there is no such module or class.
+    """
+    if not class_name:
+        raise ImportError("class name is not defined")
+    module_name, _, name = class_name.rpartition(".")
+    full_name = ".".join(filter(None, (module_prefix, module_name)))
+    if not full_name:
+        raise ImportError(f"{class_name} names no module")
+    found = getattr(importlib.import_module(full_name), name, None)
+    if found is None:
+        raise ImportError(f"{full_name} has no {name}")
+    return found

@@ -10,12 +10,14 @@ from typing import Any
 from flambeau.errors import InvalidModel
 from flambeau.runtime.context import TORCHSERVE_VERSION, Context
 from flambeau.runtime.entry_point import (
+    PIP_NAMES,
     HandlerName,
     describes_pipeline,
     entry_of_description,
     find_entry_point,
     import_handler,
-    torch_is_missing,
+    in_envelope,
+    package_is_missing,
 )
 from flambeau.runtime.imports import own_imports
 from flambeau.runtime.metrics import MetricsCache
@@ -50,6 +52,7 @@ def load_handler(
         handler: ``file``, ``file.py:function``, a built-in name or a pipeline's description; None for the manifest's.
         batch_size: the largest batch that will come, for the handler's information.
         gpu_id: the device; None for the CPU.
+        envelope: a service envelope that every batch passes through, such as ``kserve``.
         max_response_bytes: a row whose answer is longer fails.
         metrics_config: a metrics YAML; None for the packaged metrics.
         threads: torch's intra-op threads; None leaves them.
@@ -67,8 +70,6 @@ def load_handler(
     handler = handler or described.get("handler")
     if not handler:
         raise InvalidModel("no handler: name one, or have the manifest name it")
-    if envelope:
-        raise InvalidModel(f"service envelope {envelope!r} is not supported; unset service_envelope")
     name = HandlerName.parse(handler)
     model_name = model_name or described.get("modelName") or folder.name
     metrics = MetricsCache(model_name, metrics_config)
@@ -81,7 +82,7 @@ def load_handler(
         TORCHSERVE_VERSION,
         limit_max_image_pixels,
         metrics,
-        _read_settings(folder, described.get("configFile")),
+        read_settings(folder, described.get("configFile")),
     )
     search = [folder]
     if name.folder:
@@ -89,11 +90,13 @@ def load_handler(
     own_modules = {name.module.partition(".")[0], Path(described.get("modelFile") or name.module).stem}
     with own_imports(search, own_modules):
         if describes_pipeline(handler):
-            found = _naming_torch(lambda: entry_of_description(folder / handler))
+            found = _naming_packages(lambda: entry_of_description(folder / handler))
         else:
-            found = _naming_torch(lambda: find_entry_point(import_handler(name, search), name.function))
+            found = _naming_packages(lambda: find_entry_point(import_handler(name, search), name.function))
+        if envelope:
+            found = in_envelope(found, envelope)
         limit_torch_threads(threads, inter_op_threads)
-        _naming_torch(lambda: found.initialize(context))
+        _naming_packages(lambda: found.initialize(context))
         limit_torch_threads(
             threads, inter_op_threads
         )  # once more, for a handler that imports torch no sooner than here
@@ -145,7 +148,12 @@ def get_yaml_config(path: str | Path) -> dict[str, Any]:
     return document
 
 
-def _read_settings(folder: Path, config_file: str | None) -> dict[str, Any]:
+def read_settings(folder: Path, config_file: str | None) -> dict[str, Any]:
+    """The YAML that a manifest names; empty if it names none.
+
+    Raises:
+        InvalidModel: it is not in the folder, or cannot be used.
+    """
     if not config_file:
         return {}
     try:
@@ -154,11 +162,11 @@ def _read_settings(folder: Path, config_file: str | None) -> dict[str, Any]:
         raise InvalidModel(f"configFile {config_file} is not in the archive") from None
 
 
-def _naming_torch(step: Callable[[], Any]) -> Any:
-    """Run a step of the load; where it is torch that cannot be imported, say what to do."""
+def _naming_packages(step: Callable[[], Any]) -> Any:
+    """Run a step of the load; where it is torch or the like that cannot be imported, say what to do."""
     try:
         return step()
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name not in PIP_NAMES:
             raise
-        raise InvalidModel(torch_is_missing()) from error
+        raise InvalidModel(package_is_missing(error.name)) from error

@@ -151,9 +151,9 @@ def test_a_manifest_that_is_not_json_is_named(model_dir):
         load_handler(model_dir({"h.py": CLASS, "MAR-INF/MANIFEST.json": "{"}), handler="h")
 
 
-def test_an_envelope_is_refused_rather_than_ignored(model_dir):
-    with pytest.raises(InvalidModel, match="envelope 'json' is not supported"):
-        load_handler(model_dir({"h.py": CLASS}), handler="h", envelope="json")
+def test_an_unknown_envelope_is_refused_with_those_that_there_are(model_dir):
+    with pytest.raises(InvalidModel, match="no service envelope 'xml'.*body, json, kserve, kservev2"):
+        load_handler(model_dir({"h.py": CLASS}), handler="h", envelope="xml")
 
 
 def test_a_handler_beside_the_archive_is_found_in_its_folder(model_dir, tmp_path, request_of):
