@@ -1,0 +1,3 @@
+from flambeau.errors import PackagingError as ModelArchiverError
+
+__all__ = ["ModelArchiverError"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.text_streams import TextIteratorStreamerBatch
+
+__all__ = ["TextIteratorStreamerBatch"]

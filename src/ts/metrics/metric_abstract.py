@@ -1,0 +1,3 @@
+from flambeau.runtime.metrics import CachingMetric as MetricAbstract
+
+__all__ = ["MetricAbstract"]

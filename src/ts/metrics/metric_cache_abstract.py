@@ -1,0 +1,3 @@
+from flambeau.runtime.metrics import MetricsCache as MetricCacheAbstract
+
+__all__ = ["MetricCacheAbstract"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.metrics_store import MetricEncoder
+
+__all__ = ["MetricEncoder"]

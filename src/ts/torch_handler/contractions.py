@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.contractions import CONTRACTION_MAP
+
+__all__ = ["CONTRACTION_MAP"]

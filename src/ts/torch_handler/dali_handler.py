@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.dali import DALIHandler
+
+__all__ = ["DALIHandler"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.dali import DALIImageClassifier
+
+__all__ = ["DALIImageClassifier"]

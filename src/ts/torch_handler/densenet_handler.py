@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.densenet import DenseNetHandler
+
+__all__ = ["DenseNetHandler"]

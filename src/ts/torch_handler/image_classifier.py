@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.image_classifier import ImageClassifier
+
+__all__ = ["ImageClassifier"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.object_detector import ObjectDetector
+
+__all__ = ["ObjectDetector"]

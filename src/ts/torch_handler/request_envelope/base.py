@@ -1,0 +1,3 @@
+from flambeau.runtime.envelopes.base import BaseEnvelope
+
+__all__ = ["BaseEnvelope"]

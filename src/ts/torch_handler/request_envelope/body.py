@@ -1,0 +1,3 @@
+from flambeau.runtime.envelopes.body import BodyEnvelope
+
+__all__ = ["BodyEnvelope"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.envelopes.json import JSONEnvelope
+
+__all__ = ["JSONEnvelope"]

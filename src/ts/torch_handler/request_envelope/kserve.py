@@ -1,0 +1,3 @@
+from flambeau.runtime.envelopes.kserve import KServeEnvelope
+
+__all__ = ["KServeEnvelope"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.envelopes.kserve_v2 import KServev2Envelope
+
+__all__ = ["KServev2Envelope"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.text import TextHandler
+
+__all__ = ["TextHandler"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.vision import VisionHandler
+
+__all__ = ["VisionHandler"]

@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.hugging_face import download_model
+
+__all__ = ["download_model"]

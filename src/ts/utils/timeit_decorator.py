@@ -1,0 +1,3 @@
+from flambeau.runtime.handlers.timer import timeit
+
+__all__ = ["timeit"]
