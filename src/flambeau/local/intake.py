@@ -34,14 +34,20 @@ class Incoming(Caller, Protocol):
 class Intake(Dispatcher):
     """A dispatcher to which any thread may give calls.
 
-    They are put into a list. The loop is woken for it only if a worker has time for them: else it looks there anyway
-    when the next batch comes back, just before it cuts another. Whoever puts a call looks for such a worker afterwards,
-    and whoever makes a worker idle looks for calls afterwards: so one of them sees the other.
+    They are put into a list. The loop is woken for it only if a worker has room for a batch: else it looks there anyway
+    when the next batch comes back, just before it cuts another. Whoever puts a call asks afterwards whether there is
+    room, and whoever makes room looks for calls afterwards: so one of them sees the other.
     """
+
+    quick_batch_s = 0.01
+    """More than on the server: a worker that waits for its next batch, while the program's threads want its processor to
+    send it, loses more than a caller does that waits behind the wrong one."""
 
     def __init__(self, ref: ModelRef, config: ModelConfig, on_batch: Callable[[BatchReply, float], None]) -> None:
         self._calls: deque[Incoming] = deque()
         self._is_woken = False
+        self._has_room = True
+        """Whether a worker may be sent another batch."""
         super().__init__(ref, config, on_batch)
 
     @property
@@ -57,7 +63,7 @@ class Intake(Dispatcher):
         """
         call.arrived_at = time.monotonic()
         self._calls.append(call)
-        if not self._is_woken and (call.is_urgent or self.has_use_for_jobs):
+        if not self._is_woken and (call.is_urgent or self._has_room):
             self._is_woken = True
             self._loop.call_soon_threadsafe(self._woken)
 
@@ -79,18 +85,24 @@ class Intake(Dispatcher):
 
     # --- wherever a worker may become idle, or hope be lost ----------------------------------------------------------
 
+    def _look_for_room(self) -> None:
+        depth = self._depth
+        self._has_room = bool(self._idle) or any(len(seat.batches) < depth for seat in self._seats.values())
+        if self._has_room:
+            self.take_in()
+
     def batch_finished(self, worker_id: int, reply: BatchReply) -> None:
         self.take_in()
         super().batch_finished(worker_id, reply)
-        self.take_in()
+        self._look_for_room()
 
     def attach(self, worker: ReadyWorker) -> None:
         super().attach(worker)
-        self.take_in()
+        self._look_for_room()
 
     def detach(self, worker_id: int, error: WorkerDied | None) -> None:
         super().detach(worker_id, error)
-        self.take_in()
+        self._look_for_room()
 
     def fail_waiting(self, error: ServingError) -> None:
         super().fail_waiting(error)

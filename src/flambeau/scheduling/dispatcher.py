@@ -40,9 +40,6 @@ from flambeau.wire.messages import MAX_BATCHES, Batch, BatchReply
 
 logger = logging.getLogger(__name__)
 
-_QUICK_BATCH_S = 0.002
-"""A worker whose batches take less is quick: it is given at least one batch ahead."""
-
 _AHEAD_S = 0.0005
 """Work that a worker is given ahead where its batches take less than that: about what it may wait for the next."""
 
@@ -92,6 +89,9 @@ class _Seat:
 
 class Dispatcher:
     """Takes requests for one model version and sees that each is answered once."""
+
+    quick_batch_s = 0.002
+    """A worker whose batches take less is quick: it is given at least one batch ahead."""
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class Dispatcher:
             return
         queue = self._queue
         queue.open_window(self._rule.batch_done(now, len(jobs), reply.seconds, queue.window_arrivals))
-        self._set_depth(_depth(self._rule.cost.mean_s))
+        self._set_depth(_depth(self._rule.cost.mean_s, self.quick_batch_s))
         if seat.batches:
             seat.batches[0].started_at = now
         elif not seat.is_leaving:
@@ -312,11 +312,6 @@ class Dispatcher:
 
     def batching_statistics(self) -> BatchingStatistics:
         return self._rule.cost.statistics()
-
-    @property
-    def has_use_for_jobs(self) -> bool:
-        """Whether one that comes now may be sent to a worker before the next batch comes back."""
-        return bool(self._idle) or self._depth > 1
 
     @property
     def waiting(self) -> int:
@@ -416,9 +411,9 @@ class Dispatcher:
             self._drained.set()
 
 
-def _depth(mean_batch_s: float) -> int:
+def _depth(mean_batch_s: float, quick_batch_s: float) -> int:
     """Batches that a worker may have at a time."""
-    if mean_batch_s >= _QUICK_BATCH_S:
+    if mean_batch_s >= quick_batch_s:
         return 1
     return max(2, min(MAX_BATCHES, int(_AHEAD_S / max(mean_batch_s, 1e-6))))
 
