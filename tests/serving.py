@@ -121,6 +121,7 @@ class ServerProcess:
         self._environment = {
             **inherited,
             "TMPDIR": str(self._temp_dir),
+            "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),  # torch's, which it keeps by design
             "COLUMNS": "200",
             **(environment or {}),
             _MARK: self._mark,
@@ -220,7 +221,8 @@ class ServerProcess:
     def assert_nothing_is_left(self) -> None:
         """No process, no temporary file, no socket file, no ready file."""
         assert not self.processes()
-        assert not list(self._temp_dir.iterdir())
+        left = [path.name for path in self._temp_dir.iterdir()]
+        assert not left, f"left in the temporary directory: {left}"
         assert not [path for path in self.folder.rglob("*") if path.is_socket()]
         assert not self._ready_file.exists()
 

@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
-from flambeau.errors import ErrorKind, InvalidModel, ServingError, StageFailed
+from flambeau.errors import ErrorKind, InvalidModel, ServingError
 from flambeau.local.calls import LocalCallable
 from flambeau.local.engine import RunBatch
 from flambeau.local.rows import Fields
@@ -119,7 +119,6 @@ def _is_module(source: Any) -> bool:
 
 def _rejection(error: Exception) -> PredictionException | None:
     """The client's own fault, told to the client; None: not its fault."""
-    cause = error.__cause__ if isinstance(error, StageFailed) else error
-    if isinstance(cause, ServingError) and cause.kind is ErrorKind.BAD_REQUEST:
+    if isinstance(error, ServingError) and error.kind is ErrorKind.BAD_REQUEST:
         return PredictionException(str(error), _BAD_REQUEST)
     return None

@@ -222,7 +222,7 @@ def test_a_stage_that_only_a_map_links_is_not_the_first():
         ({"map": "b[result]"}, "'result' must be written as result:data"),
         ({"map": "b[result:data"}, "must be written as stage[result:data]"),
         ({"map": "b[result:x],c[result:x]"}, "gives 'x' twice"),
-        ({"2": {}}, "a second stage on the same model, as torchpipe's 'name.2', is not supported"),
+        ({"2": {}}, "stages stand beside one another at the top of the file"),
         ({"next": "b"}, "a.next=b: is no stage"),
     ],
 )
