@@ -79,7 +79,7 @@ def gpu_id_of(device: str | None) -> int | None:
     """
     if device is None or device == "cpu":
         return None
-    kind, _, index = device.partition(":")
+    kind, _, index = str(device).partition(":")
     if kind not in ("cuda", "gpu") or not (index or "0").isdecimal():
         raise ConfigError("device", device, "must be cpu, cuda or cuda:N")
     return int(index or 0)

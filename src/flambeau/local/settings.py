@@ -8,6 +8,7 @@ from typing import Any
 
 from flambeau.config.model import BatchingConfig, BatchPolicy, ModelConfig
 from flambeau.errors import ConfigError
+from flambeau.local.runners import gpu_id_of
 from flambeau.workers.cores import available_cores
 
 
@@ -36,12 +37,24 @@ class LoadSettings:
             raise ConfigError("processes", self.processes, "workers of this process are wanted too; give one of both")
         for key in ("workers", "processes", "queue_size", "batch_size", "threads"):
             value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, (int, str if key == "workers" else int, type(None))):
+            if value is None or (key == "workers" and value == "process"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(key, value, "must be a whole number")
-            if isinstance(value, int) and value < 1:
+            if value < 1:
                 raise ConfigError(key, value, "must be at least 1")
+        delay_ms, timeout_s = self.max_batch_delay_ms, self.response_timeout_s
+        if delay_ms is not None and not (_is_number(delay_ms) and delay_ms >= 0):
+            raise ConfigError("max_batch_delay_ms", delay_ms, "must be a number of milliseconds, 0 or more")
+        if timeout_s is not None and not (_is_number(timeout_s) and timeout_s > 0):
+            raise ConfigError("response_timeout_s", timeout_s, "must be a number of seconds, more than 0")
         if self.batch_policy not in (None, "adaptive", "fixed"):
             raise ConfigError("batch_policy", self.batch_policy, "must be adaptive or fixed")
+        if not isinstance(self.isolate_failures, (bool, type(None))):
+            raise ConfigError("isolate_failures", self.isolate_failures, "must be True or False")
+        if self.size_of is not None and not callable(self.size_of):
+            raise ConfigError("size_of", self.size_of, "must be a function of a row")
+        gpu_id_of(self.device)
 
     @property
     def has_processes(self) -> bool:
@@ -54,7 +67,7 @@ class LoadSettings:
             max_batch_delay_s=(
                 config.batching.max_batch_delay_s
                 if self.max_batch_delay_ms is None
-                else _milliseconds(self.max_batch_delay_ms)
+                else self.max_batch_delay_ms / 1e3
             ),
             policy=config.batching.policy if self.batch_policy is None else BatchPolicy(self.batch_policy),
         )
@@ -73,8 +86,5 @@ class LoadSettings:
         )
 
 
-def _milliseconds(value: Any) -> float:
-    """Seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError("max_batch_delay_ms", value, "must be a number of milliseconds")
-    return value / 1e3
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ def find_source(source: Any) -> Any:
     if not isinstance(source, (str, Path)):
         return source
     path = Path(source)
-    if path.exists():
+    if os.path.exists(source):  # unlike Path's, says no to what cannot be a path
         if path.suffix == ".py" and path.is_file():
             raise ConfigError("source", source, f"name what to load from the file: {path}:NAME")
         return path

@@ -329,9 +329,9 @@ def test_calls_and_futures_are_given_up_while_their_row_runs_and_its_worker_is_n
     with calls() as started:
         started.start("first", call(engine, 1))
         handler.wait_until_begun()
-        started.start("other", call(engine, 2, timeout_s=0.05))
+        started.start("other", call(engine, 2, timeout_s=0.5))
         wait_for(lambda: depth(engine) == 1)
-        future = engine.submit(3, 0.1, 0)
+        future = engine.submit(3, 0.5, 0)
         handler.let_go()
         handler.wait_until_begun()
         with pytest.raises(CallTimedOut):
