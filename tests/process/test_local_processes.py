@@ -31,6 +31,7 @@ from flambeau.errors import (
     StartFailed,
     WorkerDied,
 )
+from flambeau.local.background import background
 from flambeau.local.payload import RemoteTraceback
 from flambeau.local.processes import SLOT_BYTES, ProcessEngine
 from flambeau.local.rows import Fields
@@ -304,6 +305,7 @@ def test_a_queue_at_its_limit_refuses(start, tmp_path):
     for use in (call, submit):
         with pytest.raises(QueueFull, match="2 calls"):
             use(engine, 3)
+    assert engine.describe()["queue"] == {"remainingCapacity": 0, "pendingRequests": 2}
     gate.touch()
     assert [future.result(TIMEOUT_S) for future in accepted] == [(0, 1), (1, 1), (2, 1)]
 
@@ -366,6 +368,22 @@ def test_closing_in_a_hurry_tells_those_that_wait(start, tmp_path):
     futures = [occupy(engine, tmp_path / "never"), submit(engine, 1), submit(engine, 2)]
     assert not engine.close(0.0)
     assert [type(future.exception(TIMEOUT_S)) for future in futures] == [ModelClosed] * 3
+
+
+def test_a_close_that_is_interrupted_ends_the_workers_all_the_same(start, tmp_path, monkeypatch):
+    engine = start(functions.numbered)
+    workers = pids(engine)
+    future = occupy(engine, tmp_path / "never")
+
+    def interrupted(coroutine):
+        coroutine.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(background(), "wait_for", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.close(None)
+    assert type(future.exception(TIMEOUT_S)) is ModelClosed
+    wait_gone(workers)
 
 
 def test_a_model_that_is_dropped_leaves_no_workers(start):

@@ -25,6 +25,7 @@ class Background:
         self.host = Host(ServerConfig())
         self.versions: list[ModelVersion] = []
         """Of the loop's thread alone."""
+        self._endings: dict[ModelVersion, asyncio.Task[None]] = {}
         self._thread = threading.Thread(target=self._run, name="flambeau-workers", daemon=True)
         self._thread.start()
 
@@ -63,12 +64,20 @@ class Background:
         version.supervisor.start()
 
     async def dismiss(self, version: ModelVersion) -> None:
-        """End a model's workers and remove what was shipped to them. Does nothing the second time."""
+        """End a model's workers and remove what was shipped to them. Goes on by itself if the caller is cancelled."""
         if version in self.versions:
             self.versions.remove(version)
+            self._endings[version] = asyncio.ensure_future(self._end(version))
+        if version in self._endings:
+            await asyncio.shield(self._endings[version])
+
+    async def _end(self, version: ModelVersion) -> None:
+        try:
             await version.stop(0.0)
+        finally:
             shutil.rmtree(version.model.directory, ignore_errors=True)
             self.host.place(self.versions)
+            del self._endings[version]
 
     def dismiss_soon(self, version: ModelVersion) -> None:
         """The same without waiting; from any thread."""
@@ -92,7 +101,7 @@ class Background:
 
     async def _finish(self) -> None:
         await asyncio.gather(*(version.drain(None) for version in self.versions))
-        await asyncio.gather(*map(self.dismiss, list(self.versions)))
+        await asyncio.gather(*map(self.dismiss, [*self.versions, *self._endings]))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -40,8 +40,8 @@ class Intake(Dispatcher):
     """
 
     quick_batch_s = 0.01
-    """More than on the server: a worker that waits for its next batch, while the program's threads want its processor to
-    send it, loses more than a caller does that waits behind the wrong one."""
+    """More than on the server: a worker that waits for its next batch, while the program's threads want its processor
+    to send it, loses more than a caller does that waits behind the wrong one."""
 
     def __init__(self, ref: ModelRef, config: ModelConfig, on_batch: Callable[[BatchReply, float], None]) -> None:
         self._calls: deque[Incoming] = deque()

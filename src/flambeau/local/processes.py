@@ -23,6 +23,7 @@ from typing import Any, cast
 
 import msgspec
 
+from flambeau.api import JobQueueStatus
 from flambeau.archive.manifest import Manifest
 from flambeau.archive.reader import UnpackedModel
 from flambeau.config.model import ModelConfig
@@ -197,9 +198,11 @@ class ProcessEngine:
 
     def describe(self) -> dict[str, Any]:
         described = self._version.describe()
+        waiting = self._intake.calls_waiting
+        queue = JobQueueStatus(remaining_capacity=max(0, self._queue_limit - waiting), pending_requests=waiting)
         return {
             "workers": msgspec.to_builtins(described.workers),
-            "queue": msgspec.to_builtins(described.job_queue_status),
+            "queue": msgspec.to_builtins(queue),
             "batching": {"policy": described.batch_policy, **described.batching},
         }
 
@@ -211,11 +214,12 @@ class ProcessEngine:
         with self._closing:
             if self._refusal is None:
                 self._refusal = ModelClosed
-                self._release.detach()
                 try:
                     self._answered_all = self._background.wait_for(self._finish(timeout_s))
                 except RuntimeError:  # the process is ending, and has answered what was accepted
                     pass
+                finally:  # also for a thread that was interrupted while it waited
+                    self._release()
         return self._answered_all
 
     async def _finish(self, timeout_s: float | None) -> bool:
@@ -428,7 +432,7 @@ async def _start(
         background.admit(version, workers)
         await version.supervisor.wait_ready()
     except BaseException as error:
-        await asyncio.shield(background.dismiss(version))
+        await background.dismiss(version)
         if isinstance(error, StartFailed):
             error.message = "\n".join((error.message, *output.last_lines()))
             error.args = (error.message,)

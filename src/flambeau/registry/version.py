@@ -44,7 +44,7 @@ class ModelVersion:
         on_batch: Callable[[BatchReply, float], None],
         on_line: Callable[[ModelVersion, int, str, bool], None],
         on_loaded: Callable[[ModelVersion, int, float], None],
-        make_dispatcher: Callable[[ModelRef, ModelConfig, Callable[[BatchReply, float], None]], Dispatcher] = Dispatcher,
+        make_dispatcher: type[Dispatcher] = Dispatcher,
     ) -> None:
         self.ref = ref
         self.url = url

@@ -314,11 +314,6 @@ class Dispatcher:
         return self._rule.cost.statistics()
 
     @property
-    def waiting(self) -> int:
-        """Jobs that no worker has."""
-        return self._queue.depth
-
-    @property
     def in_flight(self) -> int:
         """Jobs that workers have."""
         return sum(len(batch.jobs) for seat in self._seats.values() for batch in seat.batches)
