@@ -99,7 +99,8 @@ class GrpcConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         peer = transport.get_extra_info("peername")
-        self.peer_text = f"{peer[0]}:{peer[1]}"
+        if peer is not None:  # a client may be gone by now
+            self.peer_text = f"{peer[0]}:{peer[1]}"
         limits = self._site.limits
         self._http2 = Http2(
             HeaderBlocks(read_head, limits.max_header_bytes),

@@ -82,8 +82,8 @@ class HeldModel(FakeServedModel):
 class MemoryTransport(asyncio.Transport):
     """Keeps what is written until the client takes it."""
 
-    def __init__(self, protocol: GrpcConnection) -> None:
-        super().__init__({"peername": ("192.0.2.1", 4321)})
+    def __init__(self, protocol: GrpcConnection, peer: tuple[str, int] | None = ("192.0.2.1", 4321)) -> None:
+        super().__init__({"peername": peer})
         self.written = bytearray()
         self.is_closed = False
         self.is_aborted = False

@@ -354,6 +354,15 @@ async def test_a_connection_too_many_is_closed_and_those_before_it_stay():
 
 
 @on_loop
+async def test_a_client_that_is_gone_before_it_is_seen_does_no_harm():
+    _, site = port()
+    transport = MemoryTransport(site.connect(), peer=None)
+    transport.protocol.connection_made(transport)
+    transport.protocol.connection_lost(ConnectionResetError())
+    assert (await Client(site).call(SAY, b"x")).status == 0
+
+
+@on_loop
 async def test_a_broken_rule_ends_the_connection_and_its_calls():
     echo, site = port()
     client = Client(site)
