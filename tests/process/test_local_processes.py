@@ -428,7 +428,8 @@ def test_workers_do_not_outlive_a_program_that_is_killed_while_they_are_busy(tmp
     script.write_text(
         textwrap.dedent(
             """
-            import json
+            import json, tempfile
+            tempfile.tempdir = __file__.rpartition("/")[0]
             from flambeau.config.model import ModelConfig
             from flambeau.local.processes import ProcessEngine
 
