@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,6 +110,13 @@ def start(model: Path, tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]
     yield start
     for server in started:
         server.__exit__(None)
+
+
+@pytest.fixture
+def unused_url() -> str:
+    """An address of this machine that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.fixture
