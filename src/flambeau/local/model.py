@@ -115,6 +115,9 @@ def _close_all() -> None:
             stream.close()
     for model in list(_models):
         model.close()
+    are_closings_known = threading.Event()
+    soon_caller()(are_closings_known.set)
+    are_closings_known.wait()
     for thread in list(_closings):
         thread.join()
 
