@@ -46,10 +46,10 @@ def serve(sock: socket.socket, arena: Arena | None = None) -> int:
         The process's exit code, one of ``EXIT_…``. ``SystemExit`` of a handler comes through.
     """
     connection = Connection(sock, arena)
-    connection.send(Hello(os.getpid(), shares_memory=arena is not None))
     lifeline = Lifeline(sock)
-    lifeline.start()
     try:
+        connection.send(Hello(os.getpid(), shares_memory=arena is not None))
+        lifeline.start()
         return _serve(connection, lifeline)
     except ProtocolError as error:
         logger.error("the server broke the wire protocol: %s", error)
