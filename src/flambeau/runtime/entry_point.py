@@ -125,7 +125,7 @@ def in_envelope(found: FoundHandler, envelope: str) -> FoundHandler:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name != module_name:
+        if not f"{module_name}.".startswith(f"{error.name}."):
             raise
         package = importlib.import_module(ENVELOPE_PACKAGE)
         known = ", ".join(sorted(item.name for item in pkgutil.iter_modules(package.__path__) if item.name != "base"))

@@ -76,4 +76,4 @@ def expand_contractions(text: str) -> str:
 
 def _expansion(contraction: str) -> str:
     words = CONTRACTION_MAP.get(contraction) or CONTRACTION_MAP[contraction.lower()]
-    return contraction[0] + words[1:] if contraction[0].isalpha() else words
+    return words[0].upper() + words[1:] if contraction[0].isupper() else words

@@ -20,7 +20,7 @@ def attribution_methods() -> Any:
     try:
         import captum.attr
     except ModuleNotFoundError as error:
-        if error.name != "captum":
+        if str(error.name).partition(".")[0] != "captum":
             raise
         raise PredictionException(
             "Explanations need the Python package captum, which is not installed on the server", NOT_IMPLEMENTED
