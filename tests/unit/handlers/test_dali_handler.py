@@ -31,8 +31,11 @@ def handler(tmp_path):
     return handler
 
 
-def test_pictures_become_what_the_other_classifier_makes_of_them(handler, picture):
-    pictures = [picture(300, 280, kind="JPEG"), picture(260, 400, kind="JPEG")]
+def test_pictures_become_what_the_other_classifier_makes_of_them(handler):
+    pytest.importorskip("skimage", reason="needs pictures: pip install scikit-image")
+    from demo.efficientnet_lite0 import jpeg
+
+    pictures = [jpeg("chelsea"), jpeg("coffee")]
     made = handler.preprocess([{"body": bytearray(pictures[0])}, {"data": pictures[1]}])
     expected = torch.stack([imagenet_input(Image.open(io.BytesIO(data))) for data in pictures])
     assert made.shape == (2, 3, 224, 224)
