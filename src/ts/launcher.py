@@ -54,7 +54,8 @@ def start(
         if "Model server started" in line:
             break
     else:
-        server.wait()
+        with server:
+            pass
         raise RuntimeError("the server did not start:\n" + "".join(printed))
     lines = queue.Queue()
     threading.Thread(target=_pass_on, args=(server, lines), daemon=True).start()
@@ -89,12 +90,12 @@ def _torchserve():
 
 
 def _pass_on(server, lines):
-    for line in server.stdout:
-        print(line.rstrip())
-        if lines.qsize() < KEPT_LINES:
-            lines.put(line)
+    with server:
+        for line in server.stdout:
+            print(line.rstrip())
+            if lines.qsize() < KEPT_LINES:
+                lines.put(line)
     lines.put(None)
-    server.wait()
 
 
 __all__ = ["register_model", "register_model_with_params", "start", "stop"]

@@ -103,7 +103,8 @@ class MetricsStore:
         self._add(name, value, "percent", idx, dimensions)
 
     def add_error(self, name: str, value: float, dimensions: Sequence[Dimension] | None = None) -> None:
-        self._add(name, value, "", None, [*(dimensions or ()), Dimension("Level", "Error")])
+        """Note an error, of the worker and of no request: its only dimension of our own is ``Level:Error``."""
+        self._update(name, value, "", None, [*(dimensions or ()), Dimension("Level", "Error")])
 
     def add_metric(
         self,
@@ -130,11 +131,21 @@ class MetricsStore:
             complete.append(Dimension("ModelName", self.model_name))
         if "Level" not in names:
             complete.append(Dimension("Level", "Model"))
-        request_id = self._request_id(idx)
-        series = (name, unit, request_id, *map(str, complete))
+        self._update(name, value, unit, self._request_id(idx), complete, metric_method)
+
+    def _update(
+        self,
+        name: str,
+        value: float,
+        unit: str | None,
+        request_id: str | None,
+        dimensions: list[Dimension],
+        metric_method: str | None = None,
+    ) -> None:
+        series = (name, unit, request_id, *map(str, dimensions))
         metric = self._by_series.get(series)
         if metric is None:
-            metric = self._by_series[series] = Metric(name, value, unit, complete, request_id, metric_method)
+            metric = self._by_series[series] = Metric(name, value, unit, dimensions, request_id, metric_method)
             self.store.append(metric)
         else:
             metric.update(value)
