@@ -10,6 +10,8 @@ from PIL import Image
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from flambeau.runtime.handlers.imagenet import imagenet_input
+from ts.torch_handler.image_segmenter import ImageSegmenter
+from ts.utils.util import PredictionException
 
 CLASSES = 4
 
@@ -35,6 +37,7 @@ def test_each_pixel_gets_its_likeliest_class_and_how_likely_it_is(segmenter, net
     for data, answer in zip((picture(300, 280), picture(60, 90, "L")), found, strict=True):
         pixels = torch.tensor(answer)  # [H, W, 2]
         assert pixels.shape == (224, 224, 2)
+        assert all(isinstance(value, float) for value in answer[0][0])  # class numbers too, as in TorchServe
         with torch.inference_mode():
             scores = net(imagenet_input(Image.open(io.BytesIO(data))).unsqueeze(0))["out"]
         expected = scores.softmax(1).max(1)
@@ -43,13 +46,7 @@ def test_each_pixel_gets_its_likeliest_class_and_how_likely_it_is(segmenter, net
         assert same > 0.999  # where two classes are as likely, either will do
 
 
-def test_class_numbers_are_floats_as_in_torchserve(segmenter, answers, request_of, picture):
-    (answer,) = answers(segmenter, request_of(picture()))
-    assert all(isinstance(value, float) for value in answer[0][0])
-    assert answer[0][0][0] in range(CLASSES)
-
-
-def test_there_are_no_explanations_and_it_says_so(segmenter, refusal, request_of, picture):
-    status, sentence = refusal(segmenter, request_of(picture(), explain=True))
-    assert status == 501
-    assert "image_segmenter gives no explanations" in sentence
+def test_there_are_no_explanations_and_it_says_so():
+    with pytest.raises(PredictionException, match="image_segmenter gives no explanations") as caught:
+        ImageSegmenter().explain_handle(None, [{"body": b""}])
+    assert caught.value.error_code == 501

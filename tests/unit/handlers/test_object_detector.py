@@ -1,4 +1,4 @@
-"""object_detector on a real architecture, as module and as TorchScript, and on weights that were trained."""
+"""object_detector on a real architecture, as module and as TorchScript."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torchvision.transforms.functional import to_tensor
 
 from tests.unit.handlers.nets import detector
 from ts.torch_handler.object_detector import ObjectDetector
+from ts.utils.util import PredictionException
 
 NAMES = json.dumps({"1": "cat", "2": "dog"})
 
@@ -69,8 +70,16 @@ def test_pictures_of_one_size_or_of_several_make_one_batch(handler, net, answers
             assert one == {name: pytest.approx(box, abs=0.05), "score": pytest.approx(score, abs=1e-4)}
 
 
-def test_a_picture_without_alpha_or_colour_is_taken_too(handler, answers, request_of, picture):
-    assert len(answers(handler, request_of(picture(mode="RGBA")), request_of(picture(mode="L")))) == 2
+def test_pictures_of_all_modes_have_three_channels():
+    handler = ObjectDetector()
+    handler.device = "cpu"
+    assert handler.preprocess([{"body": picture_in(mode)} for mode in ("RGBA", "L", "RGB")]).shape == (3, 3, 64, 96)
+
+
+def picture_in(mode):
+    buffer = io.BytesIO()
+    Image.new(mode, (96, 64)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_objects_below_the_threshold_are_left_out():
@@ -86,55 +95,7 @@ def test_objects_below_the_threshold_are_left_out():
     ]
 
 
-def test_there_are_no_explanations_and_it_says_so(handler, refusal, request_of, picture):
-    status, sentence = refusal(handler, request_of(picture(), explain=True))
-    assert status == 501
-    assert "object_detector gives no explanations" in sentence
-
-
-FACES = """
-import torch
-from facenet_pytorch import MTCNN
-from ts.torch_handler.object_detector import ObjectDetector
-
-
-class Faces(ObjectDetector):
-    threshold = 0.9
-
-    def initialize(self, context):
-        self.context = context
-        self.device = torch.device("cpu")
-        self.mapping = {"1": "face"}
-        self.model = MTCNN(keep_all=True)
-
-    def inference(self, data):
-        pictures = [(picture.permute(1, 2, 0) * 255).numpy() for picture in data]
-        return [self.found(*self.model.detect(picture)) for picture in pictures]
-
-    def found(self, boxes, scores):
-        count = 0 if boxes is None else len(boxes)
-        return {
-            "boxes": torch.tensor(boxes.tolist() if count else []).reshape(count, 4),
-            "labels": torch.ones(count, dtype=torch.int64),
-            "scores": torch.tensor(scores.tolist() if count else []),
-        }
-"""
-
-
-def test_trained_weights_find_a_face_and_none_where_there_is_none(serve, answers, request_of):
-    pytest.importorskip("facenet_pytorch", reason="needs facenet-pytorch: pip install --no-deps -r tests/weights.txt")
-    pictures = pytest.importorskip("skimage.data", reason="needs pictures: pip install scikit-image")
-    handler = serve("handler.py", {"handler.py": FACES})
-    astronaut, coffee = answers(
-        handler, *(request_of(png(getattr(pictures, name)())) for name in ("astronaut", "coffee"))
-    )
-    (face,) = astronaut
-    assert face["face"] == pytest.approx([181, 62, 268, 172], abs=5)
-    assert face["score"] > 0.99
-    assert coffee == []
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+def test_there_are_no_explanations_and_it_says_so():
+    with pytest.raises(PredictionException, match="object_detector gives no explanations") as caught:
+        ObjectDetector().explain_handle(None, [{"body": b""}])
+    assert caught.value.error_code == 501
