@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import filecmp
-import glob
 import os
-import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import yaml
 
 from flambeau.archive.entry_point import check_entry_point, compile_source
+from flambeau.archive.gathering import (
+    Entry,
+    GatheredFiles,
+    check_export_path,
+    check_name,
+    check_not_there,
+    existing_file,
+    source_date_epoch,
+)
 from flambeau.archive.manifest import (
     ARCHIVER_VERSION,
     DEFAULT_VERSION,
@@ -40,9 +46,6 @@ BUILT_IN_HANDLERS = frozenset(
 )
 BUILT_IN_LSP_HANDLERS = frozenset({"BaseHandler", "TorchScriptHandler"})
 
-_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_\-.]*$"
-_SKIPPED_DIRECTORIES = frozenset({"__pycache__", "__MACOSX"})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveSpec:
@@ -67,15 +70,10 @@ class ArchiveSpec:
     config_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file of the archive."""
+class WrittenManifest(Protocol):
+    """What an archive will say of itself."""
 
-    name: str
-    """Relative to the root, with forward slashes."""
-    source: Path
-    size: int
-    """Bytes."""
+    def to_json(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +82,18 @@ class ArchivePlan:
 
     target: Path
     archive_format: str
-    manifest: Manifest
+    manifest: WrittenManifest
     entries: tuple[Entry, ...]
     """By name; the manifest is not among them."""
     timestamp: int | None
     """Seconds since 1970 that every file gets, so that equal input makes equal bytes; None: each keeps its own."""
     warnings: tuple[str, ...]
     """What is allowed but probably not meant: one sentence each."""
+    manifest_path: str = MANIFEST_PATH
 
     @property
     def member_names(self) -> list[str]:
-        return [MANIFEST_PATH, *(entry.name for entry in self.entries)]
+        return [self.manifest_path, *(entry.name for entry in self.entries)]
 
 
 def plan_archive(spec: ArchiveSpec) -> ArchivePlan:
@@ -114,16 +113,16 @@ def plan_archive(spec: ArchiveSpec) -> ArchivePlan:
     if handler_file is not None and spec.runtime != "LSP":
         warnings += check_entry_point(handler_file, spec.handler.partition(":")[2] or None)
     if spec.model_file is not None and spec.model_file.suffix == ".py":
-        compile_source(_existing(spec.model_file))
+        compile_source(existing_file(spec.model_file))
     if spec.config_file is not None:
-        _check_config(_existing(spec.config_file))
-    files = _Files(target)
+        _check_config(existing_file(spec.config_file))
+    files = GatheredFiles(target, MANIFEST_PATH)
     for path in (handler_file, spec.serialized_file, spec.model_file, spec.requirements_file, spec.config_file):
         if path is not None:
-            files.add(path.name, _existing(path))
+            files.add(path.name, existing_file(path))
     for pattern in spec.extra_files:
         files.add_extra(pattern.strip())
-    timestamp = _source_date_epoch()
+    timestamp = source_date_epoch()
     return ArchivePlan(
         target=target,
         archive_format=spec.archive_format,
@@ -135,11 +134,7 @@ def plan_archive(spec: ArchiveSpec) -> ArchivePlan:
 
 
 def _check_options(spec: ArchiveSpec) -> None:
-    if not re.fullmatch(_NAME_PATTERN, spec.model_name):
-        raise PackagingError(
-            "Model name contains special characters.",
-            f"The allowed regular expression filter for model name is: {_NAME_PATTERN}",
-        )
+    check_name(spec.model_name, "model")
     if not can_stand_in_url(spec.version):
         raise PackagingError(
             f"Version {spec.version!r} cannot stand in a URL.", "Use digits, letters, dots and dashes, such as 1.0."
@@ -153,18 +148,11 @@ def _check_options(spec: ArchiveSpec) -> None:
 
 
 def _check_target(target: Path, spec: ArchiveSpec) -> None:
-    if spec.export_path.exists() and not spec.export_path.is_dir():
-        raise PackagingError(
-            f"Given export-path {spec.export_path} is not a directory.", "Point to a valid export-path directory."
-        )
+    check_export_path(spec.export_path)
+    if not spec.force:
+        check_not_there(target, "model")
     if not os.path.lexists(target):
         return
-    if not spec.force:
-        raise PackagingError(
-            f"{target} already exists.",
-            "Please specify --force/-f option to overwrite the model archive output file.\n"
-            "See -h/--help for more details.",
-        )
     is_replaceable = (target / MANIFEST_PATH).is_file() if spec.archive_format == "no-archive" else target.is_file()
     if not is_replaceable:
         raise PackagingError(
@@ -183,12 +171,6 @@ def _handler_file(spec: ArchiveSpec) -> Path | None:
         raise PackagingError(
             f"File does not exist: {path}", f"--handler takes a file, or one of {', '.join(sorted(BUILT_IN_HANDLERS))}."
         )
-    return path
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise PackagingError(f"File does not exist: {path}")
     return path
 
 
@@ -223,90 +205,3 @@ def _manifest(spec: ArchiveSpec, timestamp: int | None) -> Manifest:
 
 def _name(path: Path | None) -> str | None:
     return None if path is None else path.name
-
-
-def _source_date_epoch() -> int | None:
-    """https://reproducible-builds.org/specs/source-date-epoch"""
-    text = os.environ.get("SOURCE_DATE_EPOCH")
-    if not text:
-        return None
-    if not text.isdecimal() or len(text) > 11:
-        raise PackagingError(f"SOURCE_DATE_EPOCH={text}: must be a number of seconds since 1970.")
-    return int(text)
-
-
-class _Files:
-    """Files gathered for an archive, no two of them under one name."""
-
-    def __init__(self, target: Path) -> None:
-        self.warnings: list[str] = []
-        self._sources: dict[str, Path] = {}
-        self._target = target.resolve()
-
-    def add(self, name: str, source: Path) -> None:
-        """Take one file.
-
-        Raises:
-            PackagingError: another file has this name, or the file would be lost when the target is replaced.
-        """
-        if name == MANIFEST_PATH:
-            self.warnings.append(f"{source} is left out: the archive gets a manifest of its own.")
-            return
-        resolved = source.resolve()
-        if resolved == self._target:
-            return
-        if resolved.is_relative_to(self._target):
-            raise PackagingError(f"{source} lies in {self._target}, which would be replaced.", "Move it elsewhere.")
-        other = self._sources.setdefault(name, source)
-        if other is not source and not filecmp.cmp(other, source, shallow=False):
-            raise PackagingError(f"Two files would both become {name} in the archive: {other} and {source}")
-
-    def add_extra(self, pattern: str) -> None:
-        """Take what one item of ``--extra-files`` stands for: a file, a directory's content, or a pattern's matches."""
-        if not pattern:
-            return
-        if os.path.exists(pattern):
-            matches = [pattern]
-        elif glob.has_magic(pattern):
-            matches = sorted(glob.glob(pattern))
-            if not matches:
-                self.warnings.append(f"Given wildcard pattern did not match any file: {pattern}")
-        else:
-            raise PackagingError(f"File does not exist: {pattern}")
-        for match in map(Path, matches):
-            if match.is_dir():
-                for path, source in _walk(match, ()):
-                    self.add(path.as_posix(), source)
-            else:
-                self.add(match.name, _regular(match))
-
-    def entries(self) -> tuple[Entry, ...]:
-        """All files, by name.
-
-        Raises:
-            PackagingError: a file has the name of another's directory.
-        """
-        directories = {parent.as_posix() for name in self._sources for parent in Path(name).parents}
-        for name, source in self._sources.items():
-            if name in directories:
-                raise PackagingError(f"A file and a directory would both become {name} in the archive: {source}")
-        return tuple(Entry(name, source, source.stat().st_size) for name, source in sorted(self._sources.items()))
-
-
-def _walk(directory: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, Path]]:
-    """Files below a directory as (path relative to it, place); links are followed, hidden directories are not."""
-    resolved = directory.resolve()
-    if resolved in above:
-        raise PackagingError(f"{directory} is a link to a directory that it lies in.")
-    for child in sorted(directory.iterdir()):
-        if not child.is_dir():
-            yield Path(child.name), _regular(child)
-        elif not child.name.startswith(".") and child.name not in _SKIPPED_DIRECTORIES:
-            for path, source in _walk(child, (*above, resolved)):
-                yield child.name / path, source
-
-
-def _regular(path: Path) -> Path:
-    if not path.is_file():
-        raise PackagingError(f"Invalid extra file given {path}", "Only regular files and directories can be packaged.")
-    return path

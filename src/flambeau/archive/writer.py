@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-from flambeau.archive.manifest import MANIFEST_PATH
 from flambeau.archive.plan import ArchivePlan, ArchiveSpec, plan_archive
 from flambeau.errors import PackagingError
 
@@ -64,7 +63,7 @@ def write_plan(plan: ArchivePlan, progress: Progress | None = None) -> Path:
         with _replacing(plan.target) as temporary, _open_sink(plan, temporary) as sink:
             manifest = plan.manifest.to_json().encode()
             made_at = int(time.time()) if plan.timestamp is None else plan.timestamp
-            sink.add(MANIFEST_PATH, io.BytesIO(manifest), len(manifest), 0o644, made_at)
+            sink.add(plan.manifest_path, io.BytesIO(manifest), len(manifest), 0o644, made_at)
             total = sum(entry.size for entry in plan.entries)
             done = 0
             for entry in plan.entries:
