@@ -37,7 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": SERVER - {"server"},
     "local": PARTS | {"registry", "stages"},
     "stages": {"errors"},
-    "cli": SERVER,
+    "watching": set(),
+    "debug": {"errors", "request", "config", "archive", "runtime", "local", "watching"},
+    "cli": SERVER | {"debug", "watching"},
+    "__main__": {"cli"},
     "testing": {"errors", "request", "api", "clock", "wire"},
 }
 """By package or module directly below ``flambeau``: what it may import besides itself."""

@@ -11,6 +11,7 @@ from flambeau.errors import InvalidModel
 from flambeau.runtime.context import TORCHSERVE_VERSION, Context
 from flambeau.runtime.entry_point import (
     PIP_NAMES,
+    FoundHandler,
     HandlerName,
     describes_pipeline,
     entry_of_description,
@@ -43,6 +44,7 @@ def load_handler(
     threads: int | None = None,
     inter_op_threads: int | None = None,
     views: bool = False,
+    prepare: Callable[[FoundHandler], FoundHandler] | None = None,
 ) -> LoadedHandler:
     """Import a model's handler and initialise it. The working directory stays what it is.
 
@@ -58,6 +60,7 @@ def load_handler(
         threads: torch's intra-op threads; None leaves them.
         inter_op_threads: torch's inter-op threads; None leaves them.
         views: whether the handler takes values as they came, views of shared memory among them.
+        prepare: given the entry point before it is initialised; what it returns takes its place.
 
     Raises:
         InvalidModel: the folder, its manifest, its YAML or its handler cannot be used; says why.
@@ -95,6 +98,8 @@ def load_handler(
             found = _naming_packages(lambda: find_entry_point(import_handler(name, search), name.function))
         if envelope:
             found = in_envelope(found, envelope)
+        if prepare is not None:
+            found = prepare(found)
         limit_torch_threads(threads, inter_op_threads)
         _naming_packages(lambda: found.initialize(context))
         limit_torch_threads(

@@ -43,10 +43,17 @@ class Member:
         self.stage = stage
         self.model = model
         self.is_own = is_own
-        self.call: Callable[..., Any] = _hand_on if model is None else model.__call__
+        self.call: Callable[..., Any] = _hand_on
+        if model is not None:
+            self.run_by(model)
         self.times: deque[float] = deque(maxlen=_REMEMBERED_TIMES)
         """Seconds that the last rows spent here, from being handed in to being handed back."""
         self.took = self.times.append
+
+    def run_by(self, model: LocalCallable) -> None:
+        """Have this model run the stage from now on."""
+        self.model = model
+        self.call = model.__call__
 
     @property
     def name(self) -> str:

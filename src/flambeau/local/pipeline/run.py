@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Event
@@ -120,6 +120,17 @@ class Pipeline(LocalCallable):
         for member in pipeline._members:
             member.is_own = member.is_own or member.model in opened
         return pipeline
+
+    def wrap_stages(self, wrap: Callable[[str, LocalCallable], LocalCallable]) -> None:
+        """Put something around the model of each stage that has one, such as a tool that watches it. Not while rows are
+        under way.
+
+        Args:
+            wrap: from a stage's name and model to what is to run in its place, and to close it.
+        """
+        for member in self._members:
+            if member.model is not None:
+                member.run_by(wrap(member.name, member.model))
 
     def __call__(self, row: Any, *, timeout_s: float | None = None, priority: int = 0) -> Any:
         try:
