@@ -246,11 +246,7 @@ class MetricsCache:
         """
         names = {dimension.name for dimension in dimensions}
         complete = [*dimensions, *(default for default in self._defaults if default.name not in names)]
-        metric = self.cache[_metric_type(metric_type)].get(name)
-        if metric is None:
-            dimension_names = [dimension.name for dimension in complete]
-            metric = self.add_metric_to_cache(name, unit, dimension_names, metric_type)
-        metric.update(value, self.request_id(idx), complete)
+        self._metric(name, unit, complete, metric_type).update(value, self.request_id(idx), complete)
 
     def add_counter(
         self, name: str, value: float, idx: int | None = None, dimensions: Sequence[Dimension] = ()
@@ -300,8 +296,9 @@ class MetricsCache:
         self.add_metric(name, value, "percent", idx, dimensions, metric_type)
 
     def add_error(self, name: str, value: float, dimensions: Sequence[Dimension] = ()) -> None:
-        """Count errors, on the dimension ``Level:Error``."""
-        self.add_metric(name, value, "", None, [*dimensions, Dimension("Level", "Error")], MetricTypes.COUNTER)
+        """Count errors, of the worker and of no request: the one dimension of our own is ``Level:Error``."""
+        complete = [*dimensions, Dimension("Level", "Error")]
+        self._metric(name, "", complete, MetricTypes.COUNTER).update(value, "", complete)
 
     def take_updates(self) -> list[MetricUpdate]:
         """What has been recorded and not yet taken. Other threads may go on recording: nothing is lost."""
@@ -320,6 +317,15 @@ class MetricsCache:
     def rewind(self, mark: int) -> None:
         """Forget what was recorded since ``mark``: the attempt that it measured is made again."""
         del self._updates[mark:]
+
+    def _metric(
+        self, name: str, unit: str | None, dimensions: Sequence[Dimension], metric_type: MetricTypes
+    ) -> CachingMetric:
+        """The metric of a name and type, created with these dimensions if it is new."""
+        metric = self.cache[_metric_type(metric_type)].get(name)
+        if metric is None:
+            metric = self.add_metric_to_cache(name, unit, [dimension.name for dimension in dimensions], metric_type)
+        return metric
 
     def _record(self, update: MetricUpdate) -> None:
         if len(self._updates) < MAX_PENDING_UPDATES:

@@ -73,9 +73,11 @@ def test_each_method_has_its_type_and_unit(metrics, record, kind, unit):
     assert (update.kind, update.unit) == (kind, unit)
 
 
-def test_an_error_counts_on_the_level_error(metrics):
+def test_an_error_counts_on_the_level_error_and_for_no_model_or_request(metrics):
+    metrics.set_request_ids({0: "a"})
     metrics.add_error("broken", 1)
-    assert list(only(metrics).dimensions) == [("Level", "Error"), ("ModelName", "m")]
+    update = only(metrics)
+    assert (list(update.dimensions), update.request_ids) == ([("Level", "Error")], "")
 
 
 def test_own_dimensions_come_first_and_the_callers_list_is_left_alone(metrics):
