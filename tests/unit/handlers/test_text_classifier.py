@@ -203,3 +203,17 @@ def test_captums_layer_attribution_is_at_hand(classifier):
         torch.tensor([3, 6]), torch.tensor([0, 0]), additional_forward_args=(torch.tensor([0]),), target=0
     )
     assert attributions.shape == (1, 8)
+
+
+def test_each_stage_is_timed_once_where_the_settings_say_so(serve, vocabulary, state_dict, answers, request_of):
+    files = {
+        "net.py": source(),
+        "net.pth": state_dict(made()),
+        "source_vocab.pt": vocabulary,
+        "config.yaml": "handler: {profile: true}",
+    }
+    names = {"modelFile": "net.py", "serializedFile": "net.pth", "configFile": "config.yaml"}
+    handler = serve("text_classifier", files, **names)
+    answers(handler, request_of("the team"))
+    stages = [update.name for update in handler.take_metrics() if update.name.startswith("ts_handler_")]
+    assert stages == ["ts_handler_preprocess", "ts_handler_inference", "ts_handler_postprocess"]

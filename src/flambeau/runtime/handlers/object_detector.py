@@ -28,15 +28,17 @@ class ObjectDetector(VisionHandler):
     @timed
     def preprocess(self, data: Sequence[Any]) -> Any:
         """Rows to float32 ``[B, 3, H, W]``, or to a list of ``[3, H, W]`` where pictures differ in size."""
-        pictures = [picture.to(self.device) for picture in self._to_tensors(data)]
+        pictures = self._to_tensors(data)
         if len({picture.shape for picture in pictures}) == 1:
-            return torch.stack(pictures)
-        return pictures
+            return torch.stack(pictures).to(self.device)
+        return [picture.to(self.device) for picture in pictures]
 
     @timed
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> list[Found]:
+        """Call the model, without gradients, with a list where it is TorchScript that wants one."""
+        pictures = data.to(self.device) if isinstance(data, torch.Tensor) else [one.to(self.device) for one in data]
         with torch.inference_mode():
-            found = self.model(list(data) if _takes_list(self.model) else data, *args, **kwargs)
+            found = self.model(list(pictures) if _takes_list(self.model) else pictures, *args, **kwargs)
         if isinstance(found, tuple):  # TorchScript returns losses, too
             _, found = found
         answers: list[Found] = found

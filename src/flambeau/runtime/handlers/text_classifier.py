@@ -40,7 +40,6 @@ class TextClassifier(TextHandler):
         numbers = [self.source_vocab[token] for token in ngrams_iterator(words, self.ngrams)]  # type: ignore[index]
         return torch.as_tensor(numbers, dtype=torch.int64, device=self.device), words
 
-    @timed
     def inference(self, data: tuple[torch.Tensor, list[str]], *args: Any, **kwargs: Any) -> Any:
         """Scores ``[1, classes]`` of one text."""
         numbers, _ = data

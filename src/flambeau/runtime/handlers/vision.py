@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from flambeau.runtime.failures import PredictionException
 from flambeau.runtime.handlers.base import BaseHandler
@@ -91,6 +91,8 @@ def read_picture(data: bytes | bytearray | memoryview) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(data))
         picture.load()
+    except UnidentifiedImageError as error:
+        raise PredictionException("The input is not a picture that can be read: unknown format", BAD_REQUEST) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise PredictionException(f"The input is not a picture that can be read: {error}", BAD_REQUEST) from error
     return picture
