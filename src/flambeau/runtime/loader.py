@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def load_handler(
         else:
             found = _naming_packages(lambda: find_entry_point(import_handler(name, search), name.function))
         if envelope:
-            found = in_envelope(found, envelope)
+            found = _naming_packages(partial(in_envelope, found, envelope))
         if prepare is not None:
             found = prepare(found)
         limit_torch_threads(threads, inter_op_threads)

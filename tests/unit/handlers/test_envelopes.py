@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -247,6 +248,14 @@ def test_an_envelope_of_ones_own_is_found_beside_the_others(tmp_path, monkeypatc
 def test_an_envelope_that_there_is_not_is_named_with_those_that_there_are(enveloped, envelope):
     with pytest.raises(InvalidModel, match="body, json, kserve, kservev2"):
         enveloped(envelope)
+
+
+def test_an_envelope_without_the_package_that_it_needs_names_it(enveloped, monkeypatch):
+    for module in ("ts.torch_handler.request_envelope.kservev2", "flambeau.runtime.envelopes.kserve_v2"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(InvalidModel, match="pip install numpy"):
+        enveloped("kservev2")
 
 
 def test_nothing_in_and_nothing_out_pass_by_the_envelope():
