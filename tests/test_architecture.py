@@ -16,7 +16,7 @@ PACKAGE = SOURCE / "flambeau"
 CONTRACTS = {"errors", "clock", "version", "request", "api"}
 VALUES = CONTRACTS | {"config", "wire", "archive", "metrics", "logs"}
 PARTS = VALUES | {"scheduling", "workers", "runtime"}
-SERVER = (PARTS - {"runtime"}) | {"registry", "frontends", "listeners", "grpc_ports", "observer", "server"}
+SERVER = PARTS - {"runtime"} | {"registry", "workflows", "frontends", "listeners", "grpc_ports", "observer", "server"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"version", "local"},
@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": {"errors", "request", "version", "wire", "archive", "metrics.recorder"},
     "registry": PARTS - {"runtime"},
     "frontends": {"errors", "request", "api", "version", "metrics", "logs"},
+    "workflows": {"errors", "request", "api", "config", "archive"},
     "listeners": VALUES,
     "grpc_ports": VALUES | {"frontends", "listeners"},
     "observer": PARTS - {"runtime"} | {"registry"},
@@ -52,6 +53,7 @@ PURE = {
     "scheduling/job.py",
     "scheduling/queue.py",
     "scheduling/batching.py",
+    "workflows/graph.py",
     "wire/messages.py",
     "wire/codec.py",
     "wire/frames.py",

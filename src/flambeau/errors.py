@@ -6,6 +6,7 @@ handler may choose one (``HandlerRejected``), as TorchServe's ``PredictionExcept
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
 
 
@@ -32,6 +33,11 @@ class ErrorKind(Enum):
     OUT_OF_MEMORY = auto()
     WORKER_DIED = auto()
     START_FAILED = auto()
+    WORKFLOW_NOT_FOUND = auto()
+    INVALID_WORKFLOW = auto()
+    INVALID_GRAPH = auto()
+    REGISTRATION_FAILED = auto()
+    NODE_FAILED = auto()
     INTERNAL = auto()
 
 
@@ -314,6 +320,85 @@ class StartFailed(ServingError):
         super().__init__(f"{message}. {reason}" if reason else message)
         if out_of_memory:
             self.kind = ErrorKind.OUT_OF_MEMORY
+
+
+class WorkflowNotFound(ServingError):
+    """No workflow of this name, or no archive at this place."""
+
+    kind = ErrorKind.WORKFLOW_NOT_FOUND
+
+    @classmethod
+    def named(cls, workflow: str) -> WorkflowNotFound:
+        return cls(f"Workflow not found: {workflow}")
+
+
+class InvalidWorkflow(ServingError):
+    """The archive of a workflow, its manifest or its specification cannot be served."""
+
+    kind = ErrorKind.INVALID_WORKFLOW
+
+
+class InvalidGraph(ServingError):
+    """The nodes of a workflow cannot be run one after the other as they are linked."""
+
+    kind = ErrorKind.INVALID_GRAPH
+
+    def __init__(self, sentence: str, detail: str) -> None:
+        """
+        Args:
+            sentence: TorchServe's.
+            detail: which nodes are meant.
+        """
+        super().__init__(f"{sentence} ({detail})")
+
+
+class WorkflowExists(ServingError):
+    """A workflow of this name is being served, or registered, already."""
+
+    kind = ErrorKind.CONFLICT
+
+    def __init__(self, workflow: str) -> None:
+        super().__init__(f"Workflow {workflow} is already registered.")
+
+
+class WorkflowNotRegistered(ServingError):
+    """Nodes of a workflow could not be brought to ready, so nothing of it is served."""
+
+    kind = ErrorKind.REGISTRATION_FAILED
+
+    def __init__(self, workflow: str, failures: Sequence[str]) -> None:
+        super().__init__(f"Workflow {workflow} has failed to register. Failures: [{', '.join(failures)}]")
+
+
+class NodeInUse(ServingError):
+    """A model is a node of a workflow, and goes with that."""
+
+    kind = ErrorKind.CONFLICT
+
+    def __init__(self, model: str, workflow: str) -> None:
+        super().__init__(f"Model {model} is a node of workflow {workflow}: unregister the workflow.")
+
+
+class NodeFailed(ServingError):
+    """A node of a workflow gave no answer, however often it was tried; ``__cause__`` is why."""
+
+    kind = ErrorKind.NODE_FAILED
+
+    def __init__(self, node: str, cause: ServingError) -> None:
+        super().__init__(f"Error executing {node} ({cause.message})")
+        self.node = node
+        if cause.kind is ErrorKind.OVERLOADED:  # which is no fault of the node's, and passes
+            self.kind = cause.kind
+            self.retry_after_s = cause.retry_after_s
+
+
+class NodeTimedOut(ServingError):
+    """A node of a workflow did not answer within its time."""
+
+    kind = ErrorKind.QUEUE_TIMED_OUT
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"no answer within {timeout_s:g} s")
 
 
 class ModelClosed(ServingError):

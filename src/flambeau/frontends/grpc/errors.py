@@ -44,6 +44,12 @@ INFERENCE_ERRORS: ErrorTable = {
     ErrorKind.OUT_OF_MEMORY: (Status.INTERNAL, _INTERNAL),
     ErrorKind.WORKER_DIED: (Status.INTERNAL, _INTERNAL),
     ErrorKind.START_FAILED: (Status.INTERNAL, _INTERNAL),
+    # TorchServe has no gRPC API for workflows; these keep the table complete.
+    ErrorKind.WORKFLOW_NOT_FOUND: (Status.NOT_FOUND, ""),
+    ErrorKind.INVALID_WORKFLOW: (Status.INVALID_ARGUMENT, ""),
+    ErrorKind.INVALID_GRAPH: (Status.INVALID_ARGUMENT, ""),
+    ErrorKind.REGISTRATION_FAILED: (Status.INTERNAL, _INTERNAL),
+    ErrorKind.NODE_FAILED: (Status.INTERNAL, _INTERNAL),
     ErrorKind.INTERNAL: (Status.INTERNAL, _INTERNAL),
 }
 

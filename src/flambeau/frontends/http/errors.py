@@ -31,6 +31,11 @@ _STATUS_AND_TYPE: dict[ErrorKind, tuple[int, str]] = {
     ErrorKind.OUT_OF_MEMORY: (507, "InternalServerException"),
     ErrorKind.WORKER_DIED: (500, "InternalServerException"),
     ErrorKind.START_FAILED: (500, "InternalServerException"),
+    ErrorKind.WORKFLOW_NOT_FOUND: (404, "WorkflowNotFoundException"),
+    ErrorKind.INVALID_WORKFLOW: (400, "InvalidWorkflowException"),
+    ErrorKind.INVALID_GRAPH: (400, "InvalidDAGException"),
+    ErrorKind.REGISTRATION_FAILED: (500, "WorkflowException"),
+    ErrorKind.NODE_FAILED: (500, "InternalServerException"),
     ErrorKind.INTERNAL: (500, "InternalServerException"),
 }
 
@@ -49,10 +54,17 @@ def error_status(error: ServingError) -> int:
     return chosen if 400 <= chosen <= 599 else 500
 
 
-def error_body(error: ServingError) -> bytes:
-    """``{"code", "type", "message"}``."""
+def error_body(error: ServingError, target: bytes = b"") -> bytes:
+    """``{"code", "type", "message"}``, and ``"error"``, which the Open Inference Protocol asks for, on its routes.
+
+    Args:
+        target: of the request.
+    """
     _, type_name = _STATUS_AND_TYPE[error.kind]
-    return pretty({"code": error_status(error), "type": type_name, "message": error.message})
+    body: dict[str, object] = {"code": error_status(error), "type": type_name, "message": error.message}
+    if target.startswith(b"/v2"):
+        body["error"] = error.message
+    return pretty(body)
 
 
 def error_headers(error: ServingError) -> list[tuple[bytes, bytes]]:
@@ -62,9 +74,9 @@ def error_headers(error: ServingError) -> list[tuple[bytes, bytes]]:
     return [(b"retry-after", b"%d" % error.retry_after_s)]
 
 
-def error_response(error: ServingError) -> Response:
-    """The whole reply."""
-    response = Response(error_body(error), error_status(error), media_type="application/json")
+def error_response(error: ServingError, target: bytes = b"") -> Response:
+    """The whole reply. ``target``: of the request."""
+    response = Response(error_body(error, target), error_status(error), media_type="application/json")
     response.raw_headers.extend(error_headers(error))
     return response
 

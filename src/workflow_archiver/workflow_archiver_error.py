@@ -1,0 +1,3 @@
+from flambeau.errors import PackagingError as WorkflowArchiverError
+
+__all__ = ["WorkflowArchiverError"]
