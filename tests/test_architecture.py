@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 PACKAGE = SOURCE / "flambeau"
 
-CONTRACTS = {"errors", "clock", "version", "request", "api"}
+CONTRACTS = {"errors", "clock", "version", "request", "signature", "api"}
 VALUES = CONTRACTS | {"config", "wire", "archive", "metrics", "logs"}
 PARTS = VALUES | {"scheduling", "workers", "runtime"}
 SERVER = PARTS - {"runtime"} | {"registry", "workflows", "frontends", "listeners", "grpc_ports", "observer", "server"}
@@ -24,13 +24,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "version": set(),
     "request": {"errors"},
-    "api": {"errors", "request"},
+    "signature": set(),
+    "api": {"errors", "request", "signature"},
     **dict.fromkeys(("config", "wire", "archive", "metrics", "logs"), CONTRACTS),
     "scheduling": VALUES,
     "workers": VALUES,
-    "runtime": {"errors", "request", "version", "wire", "archive", "metrics.recorder"},
-    "registry": PARTS - {"runtime"},
-    "frontends": {"errors", "request", "api", "version", "metrics", "logs"},
+    "runtime": {"errors", "request", "signature", "version", "wire", "archive", "metrics.recorder"},
+    "registry": PARTS - {"runtime"} | {"watching"},
+    "frontends": {"errors", "request", "signature", "api", "version", "metrics", "logs"},
     "workflows": {"errors", "request", "api", "config", "archive"},
     "listeners": VALUES,
     "grpc_ports": VALUES | {"frontends", "listeners"},
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "debug": {"errors", "request", "config", "archive", "runtime", "local", "watching"},
     "cli": SERVER | {"debug", "watching"},
     "__main__": {"cli"},
-    "testing": {"errors", "request", "api", "clock", "wire"},
+    "testing": {"errors", "request", "signature", "api", "clock", "wire"},
 }
 """By package or module directly below ``flambeau``: what it may import besides itself."""
 
@@ -163,3 +164,8 @@ def test_importing_the_server_imports_neither_torch_nor_numpy():
     script = "import sys, flambeau.server; print(*sorted({'torch', 'numpy', 'flambeau.runtime'} & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert finished.stdout.split() == []
+
+
+def test_every_test_file_has_a_name_of_its_own():
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names)), "pytest collects no two files of one name"
