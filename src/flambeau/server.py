@@ -43,7 +43,9 @@ from flambeau.metrics.recorder import Recorder
 from flambeau.metrics.system import SystemSampler, resident_bytes
 from flambeau.observer import ServerObserver, Snapshots
 from flambeau.registry.models import Registry
+from flambeau.registry.reloading import Reloader
 from flambeau.registry.snapshot import SnapshotKind
+from flambeau.request import ModelRef
 from flambeau.workers.allocator import keep_freed_memory
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,9 @@ _OTHER_FILES = 1024
 """Open files beside connections: logs, listeners, and four for each worker."""
 
 _TEMP_PREFIX = "flambeau-"
+
+OnReloaded = Callable[[ModelRef, Path], None]
+"""Told what is served anew, and a file that had changed."""
 
 
 class BoundAddresses(NamedTuple):
@@ -85,8 +90,13 @@ class Site(Protocol):
 class Server:
     """One server process."""
 
-    def __init__(self, loaded: LoadedConfig, model_overrides: Mapping[str, object]) -> None:
+    def __init__(
+        self, loaded: LoadedConfig, model_overrides: Mapping[str, object], on_reloaded: OnReloaded | None = None
+    ) -> None:
         """
+        Args:
+            on_reloaded: told of models that were reloaded because their files changed; None: they are not watched.
+
         Raises:
             ConfigError, InvalidModel, OSError: a file or folder cannot be used, or a snapshot not be restored; nothing
                 is left open.
@@ -94,6 +104,7 @@ class Server:
         config = loaded.config
         self._config = config
         self._overrides = model_overrides
+        self._on_reloaded = on_reloaded
         self._sites: list[Site] = []
         self._listeners: list[Listener] = []
         self._background: list[asyncio.Task[None]] = []
@@ -183,6 +194,10 @@ class Server:
         self._spawn(self._flush_metrics())
         if not config.disable_system_metrics:
             self._spawn(self._sample_system())
+        if self._on_reloaded is not None:
+            written = (config.log_dir, config.metrics_dir, config.temp_dir, config.key_file)
+            ignored = [path for path in written if path is not None]
+            self._spawn(Reloader(self.registry, ignored=ignored, on_reloaded=self._on_reloaded).run())
         return bound
 
     async def _listen(
@@ -279,12 +294,14 @@ def run(
     *,
     model_overrides: Mapping[str, object],
     on_started: Callable[[BoundAddresses], None],
+    on_reloaded: OnReloaded | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit status.
 
     Args:
         model_overrides: settings of every model loaded at start, as the command line gives them.
         on_started: called when every address is bound.
+        on_reloaded: called when a model was reloaded because its files changed; None: they are not watched.
 
     Raises:
         OSError, ConfigError: the server cannot start.
@@ -294,7 +311,7 @@ def run(
     loop = _new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        return loop.run_until_complete(_serve(loaded, model_overrides, on_started))
+        return loop.run_until_complete(_serve(loaded, model_overrides, on_started, on_reloaded))
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
@@ -303,13 +320,16 @@ def run(
 
 
 async def _serve(
-    loaded: LoadedConfig, model_overrides: Mapping[str, object], on_started: Callable[[BoundAddresses], None]
+    loaded: LoadedConfig,
+    model_overrides: Mapping[str, object],
+    on_started: Callable[[BoundAddresses], None],
+    on_reloaded: OnReloaded | None,
 ) -> int:
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    server = Server(loaded, model_overrides)
+    server = Server(loaded, model_overrides, on_reloaded)
     try:
         on_started(await server.start())
         logger.info("stopping on %s", signal.Signals(await signals.get()).name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,16 +25,17 @@ _State = tuple[int, int, int]
 class WatchedFiles:
     """Files, and the model's files in folders."""
 
-    def __init__(self, roots: Iterable[Path], ignored: Iterable[Path] = ()) -> None:
+    def __init__(self, roots: Iterable[Path], ignored: Iterable[Path] = (), *, since_s: float = math.inf) -> None:
         """What is there now is known.
 
         Args:
             roots: files and folders, of which some may not exist yet.
             ignored: files and folders within them that are not looked at.
+            since_s: seconds since the epoch; what was written later than that is not known.
         """
         self._roots = [Path(os.path.abspath(root)) for root in roots]
         self._ignored = {os.path.abspath(path) for path in ignored}
-        self._known = dict(self._look())
+        self._known = {path: state for path, state in self._look() if state[0] <= since_s * 1e9}
 
     def changes(self) -> list[Path]:
         """Files that were made, changed or removed since the last call, sorted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -85,3 +86,10 @@ def test_a_link_to_a_folder_above_is_not_followed(folder):
     watched = WatchedFiles([folder])
     (folder / "handler.py").write_text("something else")
     assert watched.changes() == [folder / "handler.py"]
+
+
+def test_what_was_written_since_a_time_is_a_change(folder):
+    now = time.time()
+    os.utime(folder / "handler.py", (now - 10, now - 10))
+    os.utime(folder / "model.pt", (now + 10, now + 10))
+    assert WatchedFiles([folder], since_s=now + 5).changes() == [folder / "model.pt"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from flambeau.config.sources import CONFIG_FILE, HOST, LoadedConfig, load_server
 from flambeau.version import __version__
 
 if TYPE_CHECKING:
+    from flambeau.request import ModelRef
     from flambeau.server import BoundAddresses
 
 _NAMED_MODEL = re.compile(r"(?P<name>[\w.\-]+)=(?P<path>.+)")
@@ -142,6 +144,14 @@ def serve(
     as_json: Annotated[
         bool, typer.Option("--json", help="With --show-config: as JSON.", rich_help_panel=_CONFIGURATION)
     ] = False,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            help="For development: serve a model anew when its files change; if it does not load, the old one stays.",
+            rich_help_panel=_MODELS,
+        ),
+    ] = False,
     ready_file: Annotated[
         Path | None,
         typer.Option(
@@ -195,10 +205,13 @@ def serve(
         loaded,
         {key: value for key, value in overrides.items() if value is not None},
         None if ready_file is None else ReadyFile(ready_file.absolute()),
+        reloads=reload,
     )
 
 
-def _run(loaded: LoadedConfig, model_overrides: Mapping[str, object], ready_file: ReadyFile | None) -> int:
+def _run(
+    loaded: LoadedConfig, model_overrides: Mapping[str, object], ready_file: ReadyFile | None, *, reloads: bool
+) -> int:
     from flambeau.server import run  # here, so that --help and --show-config need not load the server
 
     def on_started(bound: BoundAddresses) -> None:
@@ -210,7 +223,8 @@ def _run(loaded: LoadedConfig, model_overrides: Mapping[str, object], ready_file
     if ready_file is not None:
         ready_file.remove()  # one that a killed server left behind would speak for this one
     try:
-        return run(loaded, model_overrides=model_overrides, on_started=on_started)
+        on_reloaded = _print_reloaded if reloads else None
+        return run(loaded, model_overrides=model_overrides, on_started=on_started, on_reloaded=on_reloaded)
     finally:
         if ready_file is not None:
             ready_file.remove()
@@ -286,6 +300,10 @@ def _print_summary(loaded: LoadedConfig, bound: BoundAddresses) -> None:
     for label, value in rows:
         console.print(f"  {label:<12}", end="")
         console.print(value, markup=False)
+
+
+def _print_reloaded(model: ModelRef, changed: Path) -> None:
+    print(f"{datetime.now():%H:%M:%S} {model.name} {model.version} reloaded: {changed} has changed", flush=True)
 
 
 def _describe_models(loaded: LoadedConfig) -> str:

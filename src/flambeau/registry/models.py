@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flambeau.api import (
     Done,
@@ -76,6 +76,24 @@ class _Model:
     default: str
     versions: dict[str, ModelVersion] = field(default_factory=dict)
 
+    def replace(self, old: str, new: str, version: ModelVersion) -> None:
+        """Put a version in the place of another, whose number it may not have."""
+        self.versions = {
+            (new if number == old else number): (version if number == old else held)
+            for number, held in self.versions.items()
+        }
+        if self.default == old:
+            self.default = new
+
+
+class _Opening(NamedTuple):
+    """How a version came to be: what it takes to open its files again."""
+
+    registration: Registration
+    at_startup: bool
+    workers: int
+    """At start-up, for a model that does not say how many it wants."""
+
 
 class Registry:
     """Implements ``api.Inference`` and ``api.Management``."""
@@ -87,6 +105,8 @@ class Registry:
         self._models: dict[str, _Model] = {}
         self.generation = 0
         self._host = Host(config)
+        self._openings: dict[ModelVersion, _Opening] = {}
+        """Of all that are listed."""
         self._registrations: set[asyncio.Task[Done]] = set()
         self._removals: dict[asyncio.Task[bool], ModelVersion] = {}
         """Versions that are not listed any more and finish what they have accepted."""
@@ -237,6 +257,44 @@ class Registry:
         self._observer.models_changed()
         return Done(f'Default version successfully updated for model "{model}" to "{version}"')
 
+    async def reload(self, model: ModelRef) -> ModelRef:
+        """Serve what a model's files are now, with the settings that they have now, instead of what they were.
+
+        Its workers are ready before those of the version that it replaces stop, which answer what they have accepted.
+
+        Returns:
+            What is served instead: the files may have another version number by now.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it is not served, or its files are gone.
+            InvalidModel, StartFailed, AlreadyRegistered: it cannot be served. What was served still is.
+        """
+        old = self._version(model)
+        opening = self._openings[old]
+        new = await self._open(opening, self._store.resolve(old.url), self._configure)
+        try:
+            if new.ref.name != old.ref.name:
+                raise InvalidModel(f"Model {old.ref.name} is called {new.ref.name} now: restart the server.")
+            new.want(new.config.min_workers, new.config.max_workers)
+            self._host.place([*self.versions(), new])
+            new.supervisor.start()
+            await new.supervisor.wait_ready()
+            if self._is_stopping or not self._is_listed(old):
+                raise ShuttingDown
+            if new.ref != old.ref:
+                self._check_unregistered(new.ref.name, new.ref.version or "")
+        except BaseException:
+            await new.stop(0.0)
+            self._host.place(self.versions())
+            raise
+        self._model(old.ref.name).replace(old.ref.version or "", new.ref.version or "", new)
+        del self._openings[old]
+        self._openings[new] = opening
+        self.generation += 1
+        self._observer.models_changed()
+        self._begin_retirement(old)
+        return new.ref
+
     # --- start and stop of the server ---------------------------------------------------------------------------------
 
     async def load_at_startup(self, models: Sequence[StartupModel], overrides: Mapping[str, object]) -> None:
@@ -315,6 +373,7 @@ class Registry:
         if self._registrations:
             await asyncio.wait(self._registrations)  # each fails by now, and tidies up
         self._models.clear()
+        self._openings.clear()
         self.generation += 1
 
     # --- inside -------------------------------------------------------------------------------------------------------
@@ -346,14 +405,17 @@ class Registry:
         else:
             source = self._store.resolve(url)
         try:
-            return await self._open(registration, source, at_startup=at_startup, workers=workers)
+            return await self._open(_Opening(registration, at_startup, workers), source, self._admit)
         except BaseException:
             if downloaded is not None:
                 self._store.remove_downloaded(downloaded)
             raise
 
-    async def _open(self, registration: Registration, source: Path, *, at_startup: bool, workers: int) -> ModelVersion:
+    async def _open(
+        self, opening: _Opening, source: Path, make: Callable[[_Opening, UnpackedModel], ModelVersion]
+    ) -> ModelVersion:
         loop = asyncio.get_running_loop()
+        registration = opening.registration
         unpacked = await loop.run_in_executor(
             None,
             lambda: open_archive(
@@ -364,25 +426,40 @@ class Registry:
             ),
         )
         try:
-            return self._admit(registration, unpacked, at_startup=at_startup, workers=workers)
+            return make(opening, unpacked)
         except BaseException:
             await loop.run_in_executor(None, unpacked.remove)
             raise
 
-    def _admit(
-        self, registration: Registration, unpacked: UnpackedModel, *, at_startup: bool, workers: int
-    ) -> ModelVersion:
+    def _admit(self, opening: _Opening, unpacked: UnpackedModel) -> ModelVersion:
         """Make a version of an unpacked model and list it. No await: two calls cannot admit the same version."""
         if self._is_stopping:
             raise ShuttingDown
+        name, number = unpacked.manifest.model_name, unpacked.manifest.model_version
+        self._check_unregistered(name, number)
+        version = self._configure(opening, unpacked)
+        model = self._models.get(name)
+        if model is None:
+            model = self._models[name] = _Model(number)
+        model.versions[number] = version
+        self._openings[version] = opening
+        self.generation += 1
+        logger.info("Model %s loaded.", name)
+        return version
+
+    def _check_unregistered(self, name: str, number: str) -> None:
+        model = self._models.get(name)
+        if model is not None and number in model.versions:
+            raise AlreadyRegistered(name, number)
+
+    def _configure(self, opening: _Opening, unpacked: UnpackedModel) -> ModelVersion:
+        """A version of an unpacked model, with its settings decided."""
+        registration, at_startup, workers = opening
         manifest = unpacked.manifest
         name, number = manifest.model_name, manifest.model_version
         handler = registration.handler or manifest.handler or self._config.default_service_handler
         if not handler:
             raise InvalidModel(f"Model {name} names no handler, and default_service_handler is not set.")
-        model = self._models.get(name)
-        if model is not None and number in model.versions:
-            raise AlreadyRegistered(name, number)
         loaded = model_config(
             server=self._config,
             name=name,
@@ -399,7 +476,7 @@ class Registry:
         )
         for warning in loaded.warnings:
             logger.warning("model %s %s: %s", name, number, warning)
-        version = ModelVersion(
+        return ModelVersion(
             ModelRef(name, number),
             registration.url,
             unpacked,
@@ -414,12 +491,6 @@ class Registry:
             on_line=self._observer.worker_line,
             on_loaded=self._observer.worker_loaded,
         )
-        if model is None:
-            model = self._models[name] = _Model(number)
-        model.versions[number] = version
-        self.generation += 1
-        logger.info("Model %s loaded.", name)
-        return version
 
     def _start(self, version: ModelVersion, minimum: int, maximum: int) -> None:
         """Have so many workers wanted, placed and started."""
@@ -436,10 +507,13 @@ class Registry:
             Whether all was answered, and ended, within ``unregister_model_timeout``.
         """
         self._unlist(version)
-        removal = asyncio.ensure_future(self._retire(version))
-        self._removals[removal] = version
-        removal.add_done_callback(self._removals.pop)
-        return await asyncio.shield(removal)
+        return await asyncio.shield(self._begin_retirement(version))
+
+    def _begin_retirement(self, version: ModelVersion) -> asyncio.Task[bool]:
+        retirement = asyncio.ensure_future(self._retire(version))
+        self._removals[retirement] = version
+        retirement.add_done_callback(self._removals.pop)
+        return retirement
 
     def _is_listed(self, version: ModelVersion) -> bool:
         name, number = version.ref
@@ -450,6 +524,7 @@ class Registry:
         name, number = version.ref
         model = self._models[name]
         del model.versions[number or ""]
+        del self._openings[version]
         if not model.versions:
             del self._models[name]
         elif model.default == number:

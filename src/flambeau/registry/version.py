@@ -47,6 +47,8 @@ class ModelVersion:
         make_dispatcher: type[Dispatcher] = Dispatcher,
     ) -> None:
         self.ref = ref
+        self.made_at = time.time()
+        """Seconds since the epoch: its files were unpacked by then, and its handler not loaded yet."""
         self.url = url
         self.model = model
         self.handler = handler
