@@ -57,6 +57,8 @@ class Purpose(IntEnum):
     EXPLAIN = 1
     DESCRIBE = 2
     """Always alone in its batch."""
+    INFER = 3
+    """One of the Open Inference Protocol: ``body`` is its JSON, and ``binary`` what follows that, if anything does."""
 
 
 class InferenceRequest(msgspec.Struct, array_like=True, gc=False):
@@ -88,6 +90,8 @@ class RowError(IntEnum):
     REJECTED = 2
     """The handler raised ``PredictionException``: the body is its message, the status its code."""
     OUT_OF_MEMORY = 3
+    UNUSABLE = 4
+    """The handler was not called: the row is not what the model takes. The body says why."""
 
 
 class InferenceReply(msgspec.Struct, array_like=True, gc=False):

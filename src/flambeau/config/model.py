@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from flambeau.errors import ConfigError
+from flambeau.signature import Signature
 
 
 class BatchPolicy(str, Enum):
@@ -99,6 +100,8 @@ class ModelConfig:
     parallel_level: int = 0
     warm_up: tuple[str, ...] = ()
     """Inputs that each worker answers before it counts as ready: paths in the archive (YAML ``warmUp``)."""
+    signature: Signature | None = None
+    """The tensors that the handler takes and gives; None: it does not speak of tensors (YAML ``signature``)."""
     handler_settings: Mapping[str, Any] = field(default_factory=dict)
     """The whole YAML file, for the handler's ``context.model_yaml_config``."""
 

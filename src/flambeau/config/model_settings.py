@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from flambeau.config.model import BatchPolicy
+from flambeau.signature import Signature, parse_signature
 
 MAX_INTEGER = 2**31 - 1
 """TorchServe's integers are Java's; what is larger has the wrong type."""
@@ -33,6 +36,7 @@ class Group(Enum):
 
     WORKERS = "Workers and devices"
     BATCHING = "Batching and queue"
+    TENSORS = "Tensors"
     TIMES = "Time-outs and recovery"
     WITHOUT_EFFECT = "Accepted without effect"
 
@@ -140,6 +144,10 @@ def _parse_map(value: object) -> dict[str, object]:
 
 def _format_boolean(value: bool) -> str:
     return "true" if value else "false"
+
+
+def _format_signature(signature: Signature) -> str:
+    return msgspec.json.encode(signature).decode()
 
 
 _POLICIES = tuple(policy.value for policy in BatchPolicy)
@@ -264,6 +272,15 @@ MODEL_SETTINGS_BY_GROUP: Mapping[Group, tuple[ModelSetting, ...]] = {
             type=_BOOLEAN,
             field="use_job_ticket",
             help="Accepts a request only while a worker is idle.",
+        ),
+    ),
+    Group.TENSORS: (
+        ModelSetting(
+            key="signature",
+            type=YamlType("mapping of `inputs` and `outputs`", parse_signature, _format_signature),
+            field="signature",
+            default="none",
+            help="The handler takes and gives [arrays](open-inference-protocol.md), and which.",
         ),
     ),
     Group.TIMES: (

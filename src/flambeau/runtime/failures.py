@@ -39,6 +39,11 @@ def failed(message: str = PREDICTION_FAILED) -> InferenceReply:
     return InferenceReply(message.encode(), error=RowError.FAILED)
 
 
+def unusable(message: str) -> InferenceReply:
+    """The reply of a row that is not what the model takes."""
+    return InferenceReply(message.encode(errors="replace"), error=RowError.UNUSABLE)
+
+
 def reply_for(error: Exception) -> InferenceReply:
     """The reply of a row whose handler raised."""
     if isinstance(error, PredictionException):

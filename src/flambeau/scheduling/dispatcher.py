@@ -23,6 +23,7 @@ from flambeau.api import Caller
 from flambeau.clock import Clock, SystemClock
 from flambeau.config.model import ModelConfig
 from flambeau.errors import (
+    BadRequest,
     HandlerFailed,
     HandlerRejected,
     NoWorker,
@@ -418,6 +419,8 @@ def error_of(row: InferenceReply) -> ServingError:
     message = bytes(row.body).decode("utf-8", "replace") if not isinstance(row.body, int) else ""
     if row.error == RowError.REJECTED:
         return HandlerRejected(message, row.status)
+    if row.error == RowError.UNUSABLE:
+        return BadRequest(message)
     if row.error == RowError.OUT_OF_MEMORY:
         return OutOfMemory(message or "Out of resources")
     return HandlerFailed(message or "Prediction failed")

@@ -73,9 +73,10 @@ class Chain:
                     return response
             raise RouteNotFound
         except ServingError as error:
-            return error_response(error)
+            return error_response(error, call.request.scope["raw_path"])
         except Exception:
             # The border of one request: whatever went wrong, its client gets an answer and the server goes on.
             request_id = call.request.state.request_id
             logger.exception("%s %s failed, request %s", call.method, call.request.scope["path"], request_id)
-            return error_response(InternalError(f"Internal server error, see the log for request {request_id}."))
+            fault = InternalError(f"Internal server error, see the log for request {request_id}.")
+            return error_response(fault, call.request.scope["raw_path"])

@@ -22,7 +22,18 @@ from flambeau.errors import BadRequest, PayloadTooLarge, ServingError, ShuttingD
 from flambeau.frontends.http.limits import ConnectionLimits
 from flambeau.request import Payload
 
-_NOTED = frozenset((b"content-type", b"content-length", b"expect", b"upgrade", b"x-request-id", b"authorization"))
+_NOTED = frozenset(
+    (
+        b"content-type",
+        b"content-length",
+        b"content-encoding",
+        b"inference-header-content-length",
+        b"expect",
+        b"upgrade",
+        b"x-request-id",
+        b"authorization",
+    )
+)
 """Headers that the frontend itself looks at; all others only pass through."""
 
 _DIRECT_BODY_BYTES = 64 * 1024
@@ -107,7 +118,7 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, site: Site) -> None:
         self._site = site
         self._limits = site.limits
-        self._max_body_bytes = site.limits.max_request_bytes
+        self.max_body_bytes = site.limits.max_request_bytes
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._loading: Exchange | None = None
@@ -234,7 +245,7 @@ class HttpConnection(asyncio.Protocol):
         length = noted.get(b"content-length")
         if length is not None:
             expected = int(length)  # the parser has seen to it that it is a number
-            if expected > self._max_body_bytes:
+            if expected > self.max_body_bytes:
                 self._refuse_body()
                 raise _Refused
             if expected >= _DIRECT_BODY_BYTES:
@@ -253,7 +264,7 @@ class HttpConnection(asyncio.Protocol):
             if isinstance(so_far, bytes):
                 self._body = so_far = bytearray(so_far)
             so_far += body
-        if len(so_far) > self._max_body_bytes:
+        if len(so_far) > self.max_body_bytes:
             self._refuse_body()
             raise _Refused
 
@@ -345,7 +356,7 @@ class HttpConnection(asyncio.Protocol):
         )
 
     def _refuse_body(self) -> None:
-        self._refuse(PayloadTooLarge(f"Body of more than {self._max_body_bytes} bytes (max_request_size)."))
+        self._refuse(PayloadTooLarge(f"Body of more than {self.max_body_bytes} bytes (max_request_size)."))
 
     def _refuse(self, error: ServingError, status: int | None = None) -> None:
         """Answer a request that could not be read, behind those before it, and read nothing more."""

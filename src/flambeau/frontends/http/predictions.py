@@ -16,6 +16,7 @@ from flambeau.errors import HandlerFailed, NoWorker, ServingError
 from flambeau.frontends.http.auth import Tokens
 from flambeau.frontends.http.bodies import parameters
 from flambeau.frontends.http.connection import Exchange
+from flambeau.frontends.http.infer_bodies import infer_fields
 from flambeau.frontends.http.responder import MetricsRecorder, Responder, Series
 from flambeau.frontends.http.routes import PredictRoute, invoked_model, predict_route
 from flambeau.request import EXPLAIN, InferenceReply, InferenceRequest, Payload, Purpose
@@ -36,13 +37,27 @@ _FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
 class _Target:
     """A request target that predicts: its model and the series that its requests are recorded in."""
 
-    __slots__ = ("inferences", "injected", "latency", "model", "names_version", "purpose", "query", "queueing")
+    __slots__ = (
+        "inferences",
+        "injected",
+        "is_plain",
+        "latency",
+        "model",
+        "names_version",
+        "purpose",
+        "query",
+        "queueing",
+    )
 
     def __init__(self, route: PredictRoute, model: ServedModel, names_version: bool, metrics: MetricsRecorder) -> None:
         self.model = model
         self.injected = route.injected
         self.query = route.query
         self.purpose = Purpose.EXPLAIN if EXPLAIN in route.injected else Purpose.PREDICT
+        if route.is_open_inference:
+            self.purpose = Purpose.INFER
+        self.is_plain = not route.query and not route.is_open_inference
+        """Whether a raw body is passed on as it is."""
         self.names_version = names_version
         name, version = model.ref
         label = version if names_version and version is not None else "default"
@@ -81,10 +96,12 @@ class Predictions:
                 self._tokens.check_inference(noted.get(b"authorization"))
             media_type = _raw_media_type(noted.get(b"content-type"))
             fields: Sequence[tuple[str, str, Payload]]
-            if media_type is None or target.query:
-                fields = parameters(noted.get(b"content-type"), bytes(exchange.body), target.query)
-            else:
+            if media_type is not None and target.is_plain:
                 fields = (("body", media_type, exchange.body),)
+            elif media_type is not None and target.purpose is Purpose.INFER:
+                fields = infer_fields(noted, media_type, exchange.body, exchange.connection.max_body_bytes)
+            else:
+                fields = parameters(noted.get(b"content-type"), bytes(exchange.body), target.query)
             headers = exchange.headers
             if b"content-length" not in noted and exchange.body:
                 headers.append((b"content-length", b"%d" % len(exchange.body)))

@@ -113,7 +113,10 @@ class Responder:
         lines.append(b"connection: keep-alive\r\n\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n")
         if exchange.method == b"HEAD" or status in (204, 304):
             body = b""
-        exchange.respond(b"".join((*lines, body)))
+        if len(body) < _JOIN_BYTES:
+            exchange.respond(b"".join((*lines, body)))
+        else:
+            exchange.respond(b"".join(lines), body)
         index = 0 if 200 <= status < 300 else 1 if 400 <= status < 500 else 2
         self._of_class[index].record(1)
         if self._access_log is not None:
@@ -122,7 +125,7 @@ class Responder:
     def error(self, exchange: Exchange, error: ServingError) -> None:
         """A JSON error."""
         headers = [(b"content-type", b"application/json"), *error_headers(error)]
-        self.respond(exchange, error_status(error), error_body(error), headers)
+        self.respond(exchange, error_status(error), error_body(error, exchange.target), headers)
 
     def _log(self, exchange: Exchange, status: int, now: float) -> None:
         access_log = self._access_log

@@ -31,6 +31,8 @@ class PredictRoute(NamedTuple):
     """Headers that the handler sees after the client's own."""
     query: tuple[tuple[str, bytes], ...] = ()
     """Pairs of the query string that become fields of the handler's row; only legacy routes have any."""
+    is_open_inference: bool = False
+    """Whether the body is a request of the Open Inference Protocol."""
 
 
 def split_path(path: str) -> tuple[str, ...]:
@@ -72,7 +74,9 @@ def match_predict_route(segments: Sequence[str], query: bytes) -> PredictRoute |
         case ["v1", "models", action] if action.endswith(":explain"):
             return PredictRoute(ModelRef(action.partition(":")[0]), (EXPLAIN,))
         case ["v2", "models", model, "infer"]:
-            return PredictRoute(ModelRef(model), (PREDICT,))
+            return PredictRoute(ModelRef(model), (PREDICT,), is_open_inference=True)
+        case ["v2", "models", model, "versions", version, "infer"]:
+            return PredictRoute(ModelRef(model, version), (PREDICT,), is_open_inference=True)
         case ["v2", "models", model, "explain"]:
             return PredictRoute(ModelRef(model), (EXPLAIN,))
         case ["invocations"]:
@@ -86,6 +90,21 @@ def match_predict_route(segments: Sequence[str], query: bytes) -> PredictRoute |
             return PredictRoute(ModelRef(model), query=_query_fields(query))
         case [model, version, "predict"]:
             return PredictRoute(ModelRef(model, version), query=_query_fields(query))
+    return None
+
+
+def workflow_route(target: bytes) -> str | None:
+    """The workflow that a request target names; None if it names none.
+
+    Args:
+        target: as it stands in the request line.
+
+    Raises:
+        BadRequest: the path has an incomplete percent escape or is not UTF-8.
+    """
+    match split_path(_decode_path(target.partition(b"?")[0])):
+        case [route, name, *_] if route.lower() == "wfpredict":
+            return name
     return None
 
 

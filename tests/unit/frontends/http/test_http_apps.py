@@ -21,6 +21,7 @@ NOT_FOUND = {
     "type": "ResourceNotFoundException",
     "message": "Requested resource is not found, please refer to API document.",
 }
+V2_NOT_FOUND = {**NOT_FOUND, "error": NOT_FOUND["message"]}
 ECHO = FakeServedModel(ModelRef("echo", "1.0"), lambda request: InferenceReply(b""))
 
 
@@ -140,13 +141,14 @@ def test_open_inference_protocol_is_served_where_it_is_on():
     versioned = call(app, "POST /v2/models/echo/versions/1/infer")
     assert versioned.status_code == 501
     assert versioned.content == b'{\n  "error": "Model versioning is not yet supported."\n}\n'
-    for target in ("/v2/models/echo", "/v2/models/echo/ready", "/v1/models/echo"):
-        assert call(app, f"GET {target}").json() == NOT_FOUND
+    for target in ("/v2/models/echo", "/v2/models/echo/ready"):
+        assert call(app, f"GET {target}").json() == V2_NOT_FOUND
+    assert call(app, "GET /v1/models/echo").json() == NOT_FOUND
 
 
 @pytest.mark.parametrize("target", ["/v2", "/v2/health/ready", "/v2/health/live", "/v2/models/echo/versions/1/infer"])
 def test_open_inference_protocol_is_404_where_it_is_off(target: str):
-    assert call(inference_of(), f"GET {target}").json() == NOT_FOUND
+    assert call(inference_of(), f"GET {target}").json() == V2_NOT_FOUND
 
 
 def test_metrics_are_text_and_may_be_chosen_by_name():

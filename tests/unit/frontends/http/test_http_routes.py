@@ -40,7 +40,6 @@ def url_path(value: bytes) -> tuple[bytes, bytes]:
         (b"/v1/models/m:explain", ModelRef("m"), (EXPLAIN,)),
         (b"/v1/models/m%3Apredict", ModelRef("m"), (PREDICT,)),
         (b"/v1/models/m:n:predict", ModelRef("m"), (PREDICT,)),
-        (b"/v2/models/m/infer", ModelRef("m"), (PREDICT,)),
         (b"/v2/models/m/explain", ModelRef("m"), (EXPLAIN,)),
     ],
 )
@@ -48,6 +47,17 @@ def test_modern_routes_name_a_model_and_inject_headers(
     target: bytes, model: ModelRef, injected: tuple[tuple[bytes, bytes], ...]
 ):
     assert predict_route(target) == PredictRoute(model, injected)
+
+
+@pytest.mark.parametrize(
+    ("target", "model"),
+    [
+        (b"/v2/models/m/infer", ModelRef("m")),
+        (b"/v2/models/m/versions/2.0/infer", ModelRef("m", "2.0")),
+    ],
+)
+def test_routes_of_the_open_inference_protocol_say_so(target: bytes, model: ModelRef):
+    assert predict_route(target) == PredictRoute(model, (PREDICT,), is_open_inference=True)
 
 
 @pytest.mark.parametrize(
