@@ -398,6 +398,7 @@ def test_an_interrupt_ends_a_program_that_waits_for_an_answer():
     program = textwrap.dedent(
         """
         import os, signal, threading, flambeau
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
         held = threading.Event()
         begun = threading.Event()
 

@@ -417,13 +417,9 @@ class CombiningEngine:
         """The calls of the next batch, without those that left and those whose time is over."""
         batch: list[_Call] = []
         for call in self._queue.take(self._batching.batch_size):
-            if not call.is_wanted:
-                call.state = _State.LEFT
-            elif call.has_expired(now):
-                if call.future is None:  # a future's timer answers it
-                    call.error = call.timed_out(self.name)
-                    _finish(call)
-            elif call.future is None or call.future.set_running_or_notify_cancel():
+            if call.has_expired(now):
+                continue  # its thread, or its future's timer, is about to see to it
+            if call.future is None or call.future.set_running_or_notify_cancel():
                 call.state = _State.TAKEN
                 batch.append(call)
             else:
@@ -496,7 +492,7 @@ class CombiningEngine:
 
     def _send_for_help(self) -> None:
         """Under the mutex: see that a helper comes for an idle worker."""
-        if self._errands.qsize() < len(self._idle):  # else one is on its way to each
+        if self._errands.qsize() < min(len(self._idle), self._queue.depth):  # else enough are on their way
             self._errands.put(True)
         if self._is_short_of_helpers():
             if get_ident() == self._main_thread:

@@ -9,6 +9,7 @@ import pytest
 from flambeau.config.model import BatchingConfig, BatchPolicy
 from flambeau.errors import CallTimedOut, ModelClosed, QueueFull, ReentrantCall
 from flambeau.local.combining import CombiningEngine
+from flambeau.local.timekeeper import soon_caller
 from tests.unit.local.engines import LIMIT_S, Calls, Held, calls, wait_for
 
 FIXED = BatchPolicy.FIXED
@@ -102,18 +103,44 @@ def test_submitted_rows_are_run_by_at_most_one_helper_a_worker():
     assert engine.close(None)
 
 
+def test_one_helper_is_enough_for_rows_that_come_one_after_the_other():
+    engine = engine_of(*[lambda rows: rows] * 3)
+    for row in range(10):
+        assert engine.submit(row, None, 0).result(LIMIT_S) == row
+        wait_for(lambda: whole(engine))
+    assert engine._helpers == 1
+
+
+def test_where_no_thread_is_to_be_had_submitted_rows_are_run_all_the_same(monkeypatch):
+    engine = engine_of(lambda rows: rows)
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        assert engine.submit("row", None, 0).result(LIMIT_S) == "row"
+    with calls() as started:
+        started.start(1, lambda: engine.submit("another", None, 0).result(LIMIT_S))
+        assert started.join() == {1: "another"}
+
+
 def test_helpers_and_handlers_go_when_the_engine_is_closed():
     class Handler:
         def __call__(self, rows):
             return rows
 
     handler = Handler()
+    before = set(threading.enumerate())
     engine = engine_of(handler, handler)
-    before = threading.active_count()
     assert [engine.submit(row, None, 0).result(LIMIT_S) for row in range(3)] == [0, 1, 2]
-    assert threading.active_count() > before
+
+    def helpers():
+        return [thread for thread in set(threading.enumerate()) - before if "model 'm'" in thread.name]
+
+    assert helpers()
     assert engine.close(None)
-    wait_for(lambda: threading.active_count() <= before)
+    wait_for(lambda: not helpers())
     dropped = weakref.ref(handler)
     del handler
     wait_for(lambda: dropped() is None)
@@ -145,6 +172,18 @@ def test_a_thread_that_was_handed_a_worker_and_answered_by_another_passes_it_on(
         assert started.join() == {row: 2 * row for row in range(1, 9)}
     wait_for(lambda: whole(engine))
     assert len(engine._idle) == 2
+
+
+def test_a_thread_that_has_a_worker_is_handed_no_other():
+    engine = engine_of(*[lambda rows: rows] * 2, batch_size=2, max_batch_delay_s=600.0, policy=FIXED)
+    with calls() as started:
+        started.start(1, call(engine, 1))
+        wait_for(lambda: engine._gatherers)
+        started.start("looked", engine._look_around)
+        wait_for(lambda: "looked" in started.outcomes)
+        assert len(engine._idle) == 1
+        started.start(2, call(engine, 2))
+        assert started.join() == {1: 1, 2: 2, "looked": None}
 
 
 # --- batching --------------------------------------------------------------------------------------------------------
@@ -224,6 +263,14 @@ def test_closing_does_not_wait_for_batches_to_fill():
         wait_for(lambda: depth(engine) == 3)
         assert engine.close(LIMIT_S)
         assert started.join() == {0: 0, 1: 1, 2: 2}
+
+
+def test_closing_does_not_wait_for_helpers_batches_to_fill():
+    engine = engine_of(*[lambda rows: rows] * 2, batch_size=8, max_batch_delay_s=600.0, policy=FIXED)
+    futures = [engine.submit(row, None, 0) for row in range(2)]
+    wait_for(lambda: len(engine._gatherers) == 2)
+    assert engine.close(LIMIT_S)
+    assert [future.result(0) for future in futures] == [0, 1]
 
 
 def test_rows_count_toward_the_batch_what_their_size_function_says():
@@ -371,6 +418,25 @@ def test_times_longer_than_a_lock_can_wait_are_as_good_as_none(timeout_s):
     assert engine.close(timeout_s)
 
 
+def test_a_row_whose_time_is_over_is_not_run_even_if_nobody_has_come_to_say_so_yet():
+    handler = Held()
+    engine = engine_of(handler)
+    first = engine.submit(1, None, 0)
+    handler.wait_until_begun()
+    timekeeper = threading.Event()
+    soon_caller()(lambda: timekeeper.wait(LIMIT_S))
+    late = engine.submit(2, 0.01, 0)
+    end = monotonic() + 0.01
+    wait_for(lambda: monotonic() > end)
+    handler.let_go()
+    assert first.result(LIMIT_S) == 2
+    wait_for(lambda: whole(engine))
+    assert not late.done()
+    timekeeper.set()
+    assert isinstance(late.exception(LIMIT_S), CallTimedOut)
+    assert handler.batches == [[1]]
+
+
 # --- cancellation ----------------------------------------------------------------------------------------------------
 
 
@@ -512,6 +578,29 @@ def test_without_isolation_a_failure_is_the_batchs():
     assert first.result(LIMIT_S) == 0
     assert [str(future.exception(LIMIT_S)) for future in futures] == ["no -2"] * 3
     assert engine.describe()["workers"][0]["failures"] == 1
+
+
+def test_rows_that_nobody_wants_any_more_are_not_run_again():
+    held, batches = Held(), []
+
+    def run(rows):
+        batches.append(rows)
+        if len(rows) != 1 or rows == ["first"]:
+            held(rows)
+        if len(rows) > 1:
+            raise ValueError
+        return rows
+
+    engine = engine_of(run, batch_size=4)
+    engine.submit("first", None, 0)
+    held.wait_until_begun()
+    stream, future = engine.stream("left", None, 0), engine.submit("stays", None, 0)
+    held.let_go()
+    held.wait_until_begun()
+    stream.close()
+    held.let_go()
+    assert future.result(LIMIT_S) == "stays"
+    assert batches == [["first"], ["left", "stays"], ["stays"]]
 
 
 def test_a_result_that_is_an_error_is_its_rows_failure():

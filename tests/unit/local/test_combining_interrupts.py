@@ -237,6 +237,11 @@ def a_stream_that_is_closed(scene: Scene, interrupted: Interrupter) -> None:
         parts.close()
 
 
+def a_closing_at_rest(scene: Scene, interrupted: Interrupter) -> None:
+    with interrupted:
+        assert scene.engine.close(LIMIT_S)
+
+
 def a_closing_with_calls_under_way(scene: Scene, interrupted: Interrupter) -> None:
     scene.hold()
     scene.calling("waits")
@@ -307,7 +312,9 @@ def test_wherever_a_call_is_interrupted_the_others_are_answered_and_the_engine_w
 
 @pytest.mark.parametrize("settings", [ALONE, FIXED], ids=["one", "fixed"])
 @pytest.mark.parametrize(
-    "play", [a_closing_with_calls_under_way, a_closing_that_does_not_wait], ids=lambda play: play.__name__
+    "play",
+    [a_closing_at_rest, a_closing_with_calls_under_way, a_closing_that_does_not_wait],
+    ids=lambda play: play.__name__,
 )
 def test_wherever_closing_is_interrupted_it_can_be_done_again(play, settings):
     places = 0
@@ -326,6 +333,15 @@ def test_wherever_closing_is_interrupted_it_can_be_done_again(play, settings):
     assert places > 5
 
 
+@pytest.fixture
+def interruptible():
+    """Programs that a shell starts in the background begin with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_reaches_a_caller_that_sleeps():
     scene = Scene()
     scene.hold()

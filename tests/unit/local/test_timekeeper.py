@@ -66,7 +66,7 @@ def test_many_cancelled_timers_are_forgotten_before_their_time():
     del timers, timer
     for _ in range(300):  # a few more, at which the keeper notices
         call_at(monotonic() + 1000.0, lambda: None).cancel()
-    wait_for(lambda: at_once() or sum(isinstance(each, kind) for each in gc.get_objects()) < 1000)
+    wait_for(lambda: at_once() or sum(type(each) is kind for each in gc.get_objects()) < 1000)
 
 
 def test_a_call_back_that_fails_is_logged_and_others_still_come(caplog):
