@@ -40,7 +40,7 @@ BASES = {base.__name__: base for base in (own, bypass, asgi)}
 
 
 def _cold_routes(path: PredictionPath) -> AsgiApp:
-    return inference_app(path.inference, None, open_inference_protocol=False)
+    return inference_app(path.inference, None)
 
 
 def _uvicorn(path: PredictionPath, app: AsgiApp) -> Config:

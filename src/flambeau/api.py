@@ -15,6 +15,7 @@ import msgspec
 
 from flambeau.errors import ServingError
 from flambeau.request import InferenceReply, InferenceRequest, ModelRef
+from flambeau.signature import Signature
 
 
 class Caller(Protocol):
@@ -44,6 +45,11 @@ class ServedModel(Protocol):
     @property
     def ref(self) -> ModelRef:
         """Name and the version it resolved to; the version is never None."""
+        ...
+
+    @property
+    def takes_tensors(self) -> bool:
+        """Whether its handler takes and gives arrays: it has a signature."""
         ...
 
     def submit(self, request: InferenceRequest, caller: Caller, arrived_at: float) -> Ticket:
@@ -213,7 +219,32 @@ class ModelDescription(msgspec.Struct, kw_only=True, rename="camel"):
     batch_policy: str
     batching: dict[str, object]
     """Ours: what the batcher has seen: batches, rows, mean batch size, mean batch time."""
+    signature: Signature | msgspec.UnsetType = msgspec.UNSET
+    """Ours: the tensors that the handler takes and gives, where the model says so."""
     customized_metadata: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Counted(msgspec.Struct):
+    """How often something has happened, and how long it took in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+class ModelStatistics(msgspec.Struct, kw_only=True):
+    """What one version has answered since it was registered. Seconds are summed over requests."""
+
+    succeeded: Counted
+    """From arrival to answer."""
+    failed: Counted
+    queued: Counted
+    """From arrival until a worker took them."""
+    handled: Counted
+    """In the handler: each request of a batch counts the whole of it."""
+    batches: dict[int, Counted]
+    """By their size: seconds in the handler."""
+    last_answer_at: float = 0.0
+    """Seconds since 1970; 0: none yet."""
 
 
 class ListedModel(msgspec.Struct, rename="camel"):
@@ -233,6 +264,14 @@ class Management(Protocol):
 
     def describe(self, model: ModelRef) -> ModelDescription:
         """Raises ModelNotFound, VersionNotFound."""
+        ...
+
+    def statistics(self, model: ModelRef) -> ModelStatistics:
+        """Raises ModelNotFound, VersionNotFound."""
+        ...
+
+    async def archives(self) -> Sequence[str]:
+        """Names of archives and folders in the model store, sorted; none where there is no store."""
         ...
 
     def describe_all(self, model: str) -> Sequence[ModelDescription]:

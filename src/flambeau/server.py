@@ -35,6 +35,7 @@ from flambeau.frontends.http.auth import Tokens
 from flambeau.frontends.http.predictions import Predictions
 from flambeau.frontends.http.responder import Responder
 from flambeau.frontends.http.site import HttpSite
+from flambeau.frontends.open_inference import OpenInferenceModels
 from flambeau.grpc_ports import grpc_ports, grpc_tls_context
 from flambeau.listeners import Listener, tls_context
 from flambeau.logs import LogFiles
@@ -156,6 +157,9 @@ class Server:
         predictions = Predictions(self.registry, responder, self._recorder, self._tokens)
         tls = tls_context(config.certificate_file, config.private_key_file)
         metrics_renderer = self._recorder if config.enable_metrics_api else None
+        open_inference = None
+        if config.open_inference_protocol:
+            open_inference = OpenInferenceModels(self.registry, model_api_enabled=config.enable_model_api)
         is_combined = config.inference_address == config.management_address and config.inference_address.port != 0
         if is_combined:
             app = combined_app(
@@ -163,11 +167,11 @@ class Server:
                 self.registry,
                 metrics_renderer,
                 self._tokens,
-                open_inference_protocol=config.open_inference_protocol,
                 model_api_enabled=config.enable_model_api,
+                open_inference=open_inference,
             )
         else:
-            app = inference_app(self.registry, self._tokens, open_inference_protocol=config.open_inference_protocol)
+            app = inference_app(self.registry, self._tokens, open_inference=open_inference)
         inference = await self._listen(
             config.inference_address, HttpSite(app, responder, config.limits, predictions), tls
         )

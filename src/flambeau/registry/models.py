@@ -19,6 +19,7 @@ from flambeau.api import (
     ListedModel,
     ModelDescription,
     ModelPage,
+    ModelStatistics,
     Registration,
     Scaling,
     ServedModel,
@@ -146,6 +147,14 @@ class Registry:
     def describe(self, model: ModelRef) -> ModelDescription:
         return self._version(model).describe()
 
+    def statistics(self, model: ModelRef) -> ModelStatistics:
+        return self._version(model).dispatcher.statistics()
+
+    async def archives(self) -> Sequence[str]:
+        if self._store.root is None:
+            return []
+        return await asyncio.get_running_loop().run_in_executor(None, self._store.list_all)
+
     def describe_all(self, model: str) -> Sequence[ModelDescription]:
         return [version.describe() for version in self._model(model).versions.values()]
 
@@ -154,7 +163,7 @@ class Registry:
         if not version.supervisor.slots:
             raise NoWorker(model.name, purpose="describe")
         request = InferenceRequest("describe", [DESCRIBE], [("body", "", b"")], Purpose.DESCRIBE)
-        reply = await infer(version.dispatcher, request)
+        reply = await infer(_Entrance(version), request)
         text = bytes(reply.body) if not isinstance(reply.body, int) else b""
         if not text:
             return None
@@ -544,11 +553,12 @@ class Registry:
 class _Entrance:
     """``api.ServedModel``: what a frontend holds of a version."""
 
-    __slots__ = ("ref", "submit")
+    __slots__ = ("ref", "submit", "takes_tensors")
 
     def __init__(self, version: ModelVersion) -> None:
         self.ref = version.ref
         self.submit = version.dispatcher.submit
+        self.takes_tensors = version.config.signature is not None
 
 
 def _log_unheard(url: str, registration: asyncio.Task[Done]) -> None:

@@ -209,6 +209,7 @@ class ModelVersion:
             job_queue_status=JobQueueStatus(queue.remaining_capacity, queue.depth),
             batch_policy=config.batching.policy.value,
             batching=statistics_view(self.dispatcher.batching_statistics()),
+            signature=config.signature or msgspec.UNSET,
         )
 
     def _describe_worker(self, slot: Slot) -> WorkerDescription:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from flambeau.api import Caller
+from flambeau.api import Caller, ModelStatistics
 from flambeau.clock import Clock, SystemClock
 from flambeau.config.model import ModelConfig
 from flambeau.errors import (
@@ -37,6 +37,7 @@ from flambeau.request import InferenceReply, InferenceRequest, ModelRef, RowErro
 from flambeau.scheduling.batching import BatchingStatistics, rule_for
 from flambeau.scheduling.job import Job, settle
 from flambeau.scheduling.queue import JobQueue, QueueStatistics
+from flambeau.scheduling.tally import Tally
 from flambeau.wire.messages import MAX_BATCHES, Batch, BatchReply
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ class Dispatcher:
         self._cut_timer: asyncio.TimerHandle | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event = asyncio.Event()
+        self._tally = Tally()
         self.abandoned = 0
         """Jobs that ran for callers who had left by then."""
         self._configure(config)
@@ -199,6 +201,7 @@ class Dispatcher:
                 if self._retries_deaths and job.attempts == 1:
                     again.append(job)
                 else:
+                    self._tally.lost(job, self._time())
                     settle(job, error)
             self._queue.retry(again, self._time())
         self._schedule_cut()
@@ -230,13 +233,18 @@ class Dispatcher:
         if queue.depth:  # the worker's next batch goes out before the answers to this one
             self._cut()
         for job, row in zip(jobs, rows, strict=True):
-            if not settle(job, row if not row.error else error_of(row)):
+            if not settle(job, row if not row.error else self._failure(job, row, now)):
                 self.abandoned += 1
+        self._tally.answered(jobs, now, reply.seconds)
         self._on_batch(reply, now - batch.started_at)
         if not seat.batches:
             if seat.is_leaving:
                 seat.worker.released()
             self._note_drained()
+
+    def _failure(self, job: Job, row: InferenceReply, now: float) -> ServingError:
+        self._tally.failed(job, now)
+        return error_of(row)
 
     # --- settings ------------------------------------------------------------------------------------------------
 
@@ -310,6 +318,9 @@ class Dispatcher:
 
     def queue_statistics(self) -> QueueStatistics:
         return self._queue.statistics()
+
+    def statistics(self) -> ModelStatistics:
+        return self._tally.statistics(self._time())
 
     def batching_statistics(self) -> BatchingStatistics:
         return self._rule.cost.statistics()
@@ -396,6 +407,7 @@ class Dispatcher:
         if not self._seats:  # else one that hangs its worker again would cost those that are to run after it
             expired += self._queue.expire_retries(before)
         for job in expired:
+            self._tally.lost(job, now)
             settle(job, QueueTimedOut(self.ref.name, self._queue_timeout_s))
         self._note_drained()
 

@@ -33,6 +33,7 @@ class FakeServedModel:
     reply: Answer
     requests: list[InferenceRequest] = field(default_factory=list)
     """Everything submitted, in order."""
+    takes_tensors: bool = False
 
     def submit(self, request: InferenceRequest, caller: Caller, arrived_at: float) -> Ticket:
         self.requests.append(request)

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from flambeau.api import (
+    Counted,
     Done,
     JobQueueStatus,
     ListedModel,
     Management,
     ModelDescription,
     ModelPage,
+    ModelStatistics,
     Registration,
     Scaling,
     WorkerDescription,
@@ -62,6 +64,20 @@ class FakeManagement(Management):
         if version not in found.versions:
             raise VersionNotFound(model.name, version)
         return found.versions[version]
+
+    def statistics(self, model: ModelRef) -> ModelStatistics:
+        self.describe(model)
+        return ModelStatistics(
+            succeeded=Counted(3, 0.6),
+            failed=Counted(1, 0.1),
+            queued=Counted(4, 0.2),
+            handled=Counted(4, 0.3),
+            batches={1: Counted(2, 0.1), 2: Counted(1, 0.1)},
+            last_answer_at=1_000_000_000.5,
+        )
+
+    async def archives(self) -> Sequence[str]:
+        return sorted(self._archives)
 
     def describe_all(self, model: str) -> Sequence[ModelDescription]:
         return list(self._find(model).versions.values())

@@ -10,25 +10,29 @@ from flambeau.errors import MethodNotAllowed
 from flambeau.frontends.http import openapi
 from flambeau.frontends.http.auth import Tokens
 from flambeau.frontends.http.chain import Call, Chain, Link
-from flambeau.frontends.http.inference import InferenceLink, open_inference_link
+from flambeau.frontends.http.inference import InferenceLink
 from flambeau.frontends.http.json import PrettyJsonResponse
 from flambeau.frontends.http.management import ManagementLink
 from flambeau.frontends.http.metrics import MetricsLink, MetricsRenderer
+from flambeau.frontends.http.open_inference import OpenInferenceLink, changes_models
 from flambeau.frontends.http.routes import match_predict_route
+from flambeau.frontends.open_inference import OpenInferenceModels
 
 
-def inference_app(inference: Inference, tokens: Tokens | None, *, open_inference_protocol: bool) -> ASGIApp:
+def inference_app(
+    inference: Inference, tokens: Tokens | None, *, open_inference: OpenInferenceModels | None = None
+) -> ASGIApp:
     """The inference port.
 
     Args:
         tokens: None where calls need no token.
-        open_inference_protocol: whether KServe v2's health and metadata are served.
+        open_inference: None where of KServe's protocols only predictions are served.
     """
     return Chain(
         _api_description(openapi.inference_document()),
         *([_inference_check(tokens)] if tokens else []),
         InferenceLink(inference),
-        *([open_inference_link] if open_inference_protocol else []),
+        *([OpenInferenceLink(open_inference)] if open_inference else []),
     )
 
 
@@ -57,8 +61,8 @@ def combined_app(
     renderer: MetricsRenderer | None,
     tokens: Tokens | None,
     *,
-    open_inference_protocol: bool,
     model_api_enabled: bool,
+    open_inference: OpenInferenceModels | None = None,
 ) -> ASGIApp:
     """One port for all, where inference and management address are equal.
 
@@ -66,12 +70,13 @@ def combined_app(
 
     Args:
         renderer: None where the metrics API is off.
+        open_inference: as in :func:`inference_app`.
     """
     return Chain(
         _api_description(openapi.combined_document()),
         *([_token_renewal(tokens), _check_by_port(tokens)] if tokens else []),
         InferenceLink(inference),
-        *([open_inference_link] if open_inference_protocol else []),
+        *([OpenInferenceLink(open_inference)] if open_inference else []),
         ManagementLink(management, model_api_enabled=model_api_enabled),
         *([MetricsLink(renderer)] if renderer else []),
     )
@@ -100,7 +105,10 @@ def _token_renewal(tokens: Tokens) -> Link:
 
 def _inference_check(tokens: Tokens) -> Link:
     async def check(call: Call) -> None:
-        tokens.check_inference(call.authorization)
+        if changes_models(call.segments):
+            tokens.check_management(call.authorization)
+        else:
+            tokens.check_inference(call.authorization)
 
     return check
 
@@ -114,7 +122,9 @@ def _management_check(tokens: Tokens) -> Link:
 
 def _check_by_port(tokens: Tokens) -> Link:
     async def check(call: Call) -> None:
-        if call.segments[:1] in (("ping",), ("v2",)) or match_predict_route(call.segments, call.query):
+        if changes_models(call.segments):
+            tokens.check_management(call.authorization)
+        elif call.segments[:1] in (("ping",), ("v2",)) or match_predict_route(call.segments, call.query):
             tokens.check_inference(call.authorization)
         else:
             tokens.check_management(call.authorization)

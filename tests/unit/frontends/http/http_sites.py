@@ -146,7 +146,7 @@ class InferencePort:
         """To be called on a running loop."""
         responder = Responder(self.metrics, self.access_log if self._logs_access else None, self._cors)
         predictions = Predictions(self.inference, responder, self.metrics, self._tokens)
-        app = inference_app(self.inference, self._tokens, open_inference_protocol=False)
+        app = inference_app(self.inference, self._tokens)
         return HttpSite(app, responder, self._limits, predictions)
 
     async def _exchange(self, pieces: Sequence[bytes]) -> None:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from flambeau.api import Done
 from flambeau.frontends.http.apps import combined_app, inference_app, management_app, metrics_app
 from flambeau.frontends.http.auth import Tokens
+from flambeau.frontends.open_inference import OpenInferenceModels
 from flambeau.request import InferenceReply, ModelRef
 from flambeau.testing.inference import FakeInference, FakeServedModel
 from flambeau.testing.management import FakeManagement
@@ -34,8 +35,8 @@ class FakeRenderer:
         return 'Requests2XX{Level="Host",} 1.0\n'
 
 
-def inference_of(*, tokens: Tokens | None = None, is_healthy: bool = True, oip: bool = False) -> ASGIApp:
-    return inference_app(FakeInference(ECHO, is_healthy=is_healthy), tokens, open_inference_protocol=oip)
+def inference_of(*, tokens: Tokens | None = None, is_healthy: bool = True) -> ASGIApp:
+    return inference_app(FakeInference(ECHO, is_healthy=is_healthy), tokens)
 
 
 def management_of(fake: FakeManagement, tokens: Tokens | None = None) -> ASGIApp:
@@ -48,8 +49,8 @@ def combined_of(tokens: Tokens | None, renderer: FakeRenderer | None) -> ASGIApp
         FakeManagement({}),
         renderer,
         tokens,
-        open_inference_protocol=True,
         model_api_enabled=True,
+        open_inference=OpenInferenceModels(FakeManagement({}), model_api_enabled=True),
     )
 
 
@@ -131,19 +132,6 @@ def test_management_describes_a_model(archives: FakeManagement):
     call(app, "POST /models?url=echo.mar")
     for target in ("/models/echo", "/models/echo/1.0"):
         assert call(app, f"OPTIONS {target}").json()["info"]["title"] == "RESTful Management API for: echo"
-
-
-def test_open_inference_protocol_is_served_where_it_is_on():
-    app = inference_of(oip=True)
-    assert call(app, "GET /v2/health/ready").content == b'{\n  "ready": true\n}\n'
-    assert call(app, "POST /v2/health/live").content == b'{\n  "live": true\n}\n'
-    assert call(app, "GET /v2").json()["extenstion"] == ["kserve", "kubeflow"]
-    versioned = call(app, "POST /v2/models/echo/versions/1/infer")
-    assert versioned.status_code == 501
-    assert versioned.content == b'{\n  "error": "Model versioning is not yet supported."\n}\n'
-    for target in ("/v2/models/echo", "/v2/models/echo/ready"):
-        assert call(app, f"GET {target}").json() == V2_NOT_FOUND
-    assert call(app, "GET /v1/models/echo").json() == NOT_FOUND
 
 
 @pytest.mark.parametrize("target", ["/v2", "/v2/health/ready", "/v2/health/live", "/v2/models/echo/versions/1/infer"])
