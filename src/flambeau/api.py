@@ -118,6 +118,17 @@ async def infer(model: ServedModel, request: InferenceRequest) -> InferenceReply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeMembership:
+    """That a model is a node of a workflow: it comes and goes with that, and no snapshot holds it."""
+
+    workflow: str
+    is_function: bool
+    """Whether it is a function of the workflow's handler: the list of models leaves it out."""
+    workers: int
+    """To start, whatever the archive's own configuration says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """What a client asks of ``POST /models``. None means: not given."""
 
@@ -132,6 +143,8 @@ class Registration:
     response_timeout_s: float | None = None
     startup_timeout_s: float | None = None
     s3_sse_kms: bool = False
+    node_of: NodeMembership | None = None
+    """No client says this: the registration is part of a workflow's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,4 +305,100 @@ class Management(Protocol):
 
     def is_ready(self, model: str) -> bool:
         """KServe's readiness: at least one worker exists. Raises ModelNotFound."""
+        ...
+
+
+class ServedWorkflow(Protocol):
+    """A workflow that takes requests. Stays valid for as long as ``WorkflowInference.generation`` is the same."""
+
+    name: str
+
+    def submit(self, request: InferenceRequest, caller: Caller, arrived_at: float) -> Ticket:
+        """Begin with the first node; see ``ServedModel.submit``.
+
+        Raises:
+            NodeFailed, ShuttingDown: it was not accepted; ``caller`` will not be answered.
+        """
+        ...
+
+
+class WorkflowInference(Protocol):
+    """Finds workflows for requests."""
+
+    generation: int
+    """Changes whenever a resolved workflow may no longer be the right one."""
+
+    def resolve(self, workflow: str) -> ServedWorkflow:
+        """Raises WorkflowNotFound."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowRegistration:
+    """What a client asks of ``POST /workflows``. None means: not given."""
+
+    url: str
+    workflow_name: str | None = None
+    response_timeout_s: float | None = None
+    """Of every node, as for models."""
+    startup_timeout_s: float | None = None
+    synchronous: bool = True
+    s3_sse_kms: bool = False
+
+
+class WorkflowDescription(msgspec.Struct, kw_only=True, rename="camel"):
+    """A workflow in the describe API, keys in TorchServe's order; ours follow."""
+
+    workflow_name: str
+    workflow_url: str
+    min_workers: int
+    max_workers: int
+    batch_size: int
+    max_batch_delay: int
+    """Milliseconds."""
+    workflow_dag: str
+    """``{pre=[a, b], a=[post], b=[post]}``."""
+    nodes: dict[str, str]
+    """Ours: the model that each node is served as, for the describe API of models."""
+    running: int
+    """Ours: requests that are on their way through the nodes."""
+
+
+class ListedWorkflow(msgspec.Struct, rename="camel"):
+    workflow_name: str
+    workflow_url: str
+
+
+class WorkflowPage(msgspec.Struct, kw_only=True, rename="camel"):
+    next_page_token: str | msgspec.UnsetType = msgspec.UNSET
+    workflows: list[ListedWorkflow]
+
+
+class WorkflowManagement(Protocol):
+    """Everything that the management port can do with workflows."""
+
+    def list_workflows(self, limit: int, offset: int) -> WorkflowPage: ...
+
+    def describe(self, workflow: str) -> WorkflowDescription:
+        """Raises WorkflowNotFound."""
+        ...
+
+    async def register(self, registration: WorkflowRegistration) -> Done:
+        """Serve a workflow once all its nodes are ready, or nothing of it.
+
+        Not ``synchronous``: the call ends when the archive has been found to be sound; what comes after is in the log.
+
+        Raises:
+            WorkflowNotFound, InvalidWorkflow, InvalidGraph, WorkflowExists, DownloadFailed: it cannot be served.
+            WorkflowNotRegistered: a node did not become ready.
+        """
+        ...
+
+    async def unregister(self, workflow: str) -> Done:
+        """Take no more requests, answer those that were accepted, and end the nodes.
+
+        Raises:
+            WorkflowNotFound: there is none.
+            CleanupTimedOut: not all was answered in time; it is gone all the same.
+        """
         ...

@@ -41,6 +41,12 @@ class ServerObserver:
             self._recorder.record_backend(reply.metrics)
         self._worker_thread_time.record(round((seconds - reply.seconds) * 1e3, 3))
 
+    def node_answered(self, model: str, seconds: float, queued_s: float) -> None:
+        """A node of a workflow has answered, so long after it was asked; it spent part of that in the queue."""
+        self._recorder.series("ts_inference_latency_microseconds", model, "default").record(seconds * 1e6)
+        self._recorder.series("ts_queue_latency_microseconds", model, "default").record(queued_s * 1e6)
+        self._recorder.series("QueueTime", "Host").record(int(queued_s * 1e3))
+
     def worker_line(self, version: ModelVersion, worker_id: int, line: str, is_error: bool) -> None:
         if not is_error and _METRICS_MARK in line:
             update = parse_metrics_line(line)

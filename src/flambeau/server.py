@@ -35,6 +35,7 @@ from flambeau.frontends.http.auth import Tokens
 from flambeau.frontends.http.predictions import Predictions
 from flambeau.frontends.http.responder import Responder
 from flambeau.frontends.http.site import HttpSite
+from flambeau.frontends.http.workflow_predictions import WorkflowPredictions
 from flambeau.frontends.open_inference import OpenInferenceModels
 from flambeau.grpc_ports import grpc_ports, grpc_tls_context
 from flambeau.listeners import Listener, tls_context
@@ -48,6 +49,7 @@ from flambeau.registry.reloading import Reloader
 from flambeau.registry.snapshot import SnapshotKind
 from flambeau.request import ModelRef
 from flambeau.workers.allocator import keep_freed_memory
+from flambeau.workflows.catalog import Workflows
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +134,17 @@ class Server:
             observer = ServerObserver(self._recorder, self._logs.worker)
             self._store = ModelStore(config.model_store, temp_dir, config.allowed_urls, config.allow_private_urls)
             self.registry = Registry(config, self._store, observer)
+            self.workflows = Workflows(
+                self.registry,
+                ModelStore(
+                    config.workflow_store or config.model_store,
+                    temp_dir,
+                    config.allowed_urls,
+                    config.allow_private_urls,
+                ),
+                unregister_timeout_s=config.unregister_model_timeout_s,
+                on_node=observer.node_answered,
+            )
             self._snapshots = Snapshots(config, self.registry) if config.snapshots else None
             if self._snapshots is not None:
                 observer.on_models_changed = self._snapshots.changed
@@ -154,7 +167,10 @@ class Server:
             ("access-control-allow-headers", config.cors_allowed_headers),
         )
         responder = Responder(self._recorder, access_log, cors)
-        predictions = Predictions(self.registry, responder, self._recorder, self._tokens)
+        predictors = (
+            Predictions(self.registry, responder, self._recorder, self._tokens),
+            WorkflowPredictions(self.workflows, responder, self._recorder, self._tokens),
+        )
         tls = tls_context(config.certificate_file, config.private_key_file)
         metrics_renderer = self._recorder if config.enable_metrics_api else None
         open_inference = None
@@ -169,15 +185,21 @@ class Server:
                 self._tokens,
                 model_api_enabled=config.enable_model_api,
                 open_inference=open_inference,
+                workflows=self.workflows,
             )
         else:
             app = inference_app(self.registry, self._tokens, open_inference=open_inference)
         inference = await self._listen(
-            config.inference_address, HttpSite(app, responder, config.limits, predictions), tls
+            config.inference_address, HttpSite(app, responder, config.limits, *predictors), tls
         )
         management = inference
         if not is_combined:
-            app = management_app(self.registry, self._tokens, model_api_enabled=config.enable_model_api)
+            app = management_app(
+                self.registry,
+                self._tokens,
+                model_api_enabled=config.enable_model_api,
+                workflows=self.workflows,
+            )
             management = await self._listen(config.management_address, HttpSite(app, responder, config.limits), tls)
         metrics = config.metrics_address
         if metrics_renderer is not None:
@@ -230,7 +252,9 @@ class Server:
             listener.close()
         for site in self._sites:
             site.drain()
-        if await self.registry.drain(self._config.drain_timeout_s):
+        # A node's answer is a request to the next node, so models go on accepting until no workflow is under way.
+        is_answered = await self.workflows.drain(self._config.drain_timeout_s)
+        if await self.registry.drain(max(0.0, deadline - time.monotonic())) and is_answered:
             await asyncio.gather(*(site.close(max(0.5, deadline - time.monotonic())) for site in self._sites))
         else:
             logger.warning("not everything was answered within %g s", self._config.drain_timeout_s)
@@ -248,7 +272,9 @@ class Server:
             if self._has_loaded:  # else it would say that what is not there yet is not wanted
                 await self._snapshots.write(SnapshotKind.SHUTDOWN)
         self._store.interrupt()
+        self.workflows.interrupt()
         await self.registry.stop()  # which answers whatever is left
+        await self.workflows.stop()
         await asyncio.gather(*(site.close(0.1) for site in self._sites))
         self._recorder.flush(time.time())
         logger.info("Torchserve stopped.")

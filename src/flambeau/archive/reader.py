@@ -75,7 +75,7 @@ class UnpackedModel:
     def remove(self) -> None:
         """Delete what was unpacked. Does nothing for a directory that is served in place, nor the second time."""
         if self.unpacked_to is not None:
-            _remove_tree(self.unpacked_to)
+            remove_tree(self.unpacked_to)
 
 
 def open_archive(
@@ -112,18 +112,35 @@ def open_archive(
         return UnpackedModel(manifest=described, directory=source.parent.resolve(), source=source, unpacked_to=None)
     if not source.is_file():
         raise ModelNotFound(f"Model not found at: {source.name}")
+    unpacked_to = unpack_below(unpack_root, source, limits)
+    try:
+        directory = _model_directory(unpacked_to)
+        manifest = _manifest_of(directory, source, model_name, runtime)
+    except BaseException:
+        remove_tree(unpacked_to)
+        raise
+    return UnpackedModel(manifest=manifest, directory=directory, source=source, unpacked_to=unpacked_to)
+
+
+def unpack_below(unpack_root: Path, source: Path, limits: UnpackLimits = DEFAULT_LIMITS) -> Path:
+    """Unpack an archive into a new, private directory below ``unpack_root``; absolute, links resolved.
+
+    Raises:
+        InvalidModel: it is not an archive, is damaged, or has a member that may not be unpacked.
+        InternalError: there is no room to unpack it, or no leave to write.
+
+    Nothing is left below ``unpack_root`` when an error is raised.
+    """
     unpacked_to = _make_directory(unpack_root)
     try:
         unpack(source, unpacked_to, limits)
-        directory = _model_directory(unpacked_to)
-        manifest = _manifest_of(directory, source, model_name, runtime)
     except OSError as error:
-        _remove_tree(unpacked_to)
+        remove_tree(unpacked_to)
         raise _unpack_error(error) from error
     except BaseException:
-        _remove_tree(unpacked_to)
+        remove_tree(unpacked_to)
         raise
-    return UnpackedModel(manifest=manifest, directory=directory, source=source, unpacked_to=unpacked_to)
+    return unpacked_to
 
 
 def read_manifest(source: Path, *, limits: UnpackLimits = DEFAULT_LIMITS) -> Manifest:
@@ -186,7 +203,8 @@ def _unpack_error(error: OSError) -> InvalidModel | InternalError:
     return InvalidModel(f"Archive cannot be unpacked: {error.strerror or 'it is damaged'}")
 
 
-def _remove_tree(directory: Path) -> None:
+def remove_tree(directory: Path) -> None:
+    """Delete what was unpacked; what cannot be deleted is logged."""
     try:
         shutil.rmtree(directory)
     except FileNotFoundError:

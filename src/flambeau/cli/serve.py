@@ -55,6 +55,9 @@ def serve(
         ),
     ] = None,
     model_store: Annotated[str | None, _setting("model_store", "--model-store", panel=_MODELS, metavar="DIR")] = None,
+    workflow_store: Annotated[
+        str | None, _setting("workflow_store", "--workflow-store", panel=_MODELS, metavar="DIR")
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=0, help="Workers of each model of the command line.", rich_help_panel=_MODELS),
@@ -167,6 +170,7 @@ def serve(
         CONFIG_FILE: config,
         "load_models": _startup_models(models, cwd) if models else None,
         "model_store": model_store,
+        "workflow_store": workflow_store,
         HOST: host,
         "inference_port": port,
         "management_port": management_port,
@@ -266,6 +270,11 @@ def _split_settings(settings: Sequence[str]) -> dict[str, str]:
 def _check_models(loaded: LoadedConfig, cwd: Path) -> None:
     """Whether there is anything to serve, or a place to find it later."""
     config = loaded.config
+    if config.workflow_store is not None and not config.workflow_store.is_dir():
+        raise UsageProblem(
+            f"workflow store not found: {config.workflow_store}",
+            "make the folder, or name another with --workflow-store",
+        )
     if config.model_store is not None:
         if not config.model_store.is_dir():
             raise UsageProblem(

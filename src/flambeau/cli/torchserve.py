@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--stop", action="store_true", help="stop the server")
     parser.add_argument("--ts-config", metavar="FILE", help="properties file")
     parser.add_argument("--model-store", metavar="DIR", help="folder of the archives")
-    parser.add_argument("--workflow-store", metavar="DIR", help="accepted; workflows are not served")
+    parser.add_argument("--workflow-store", metavar="DIR", help="folder of the archives of workflows")
     parser.add_argument("--models", nargs="+", metavar="MODEL", help="archives to load: file, name=file, or all")
     parser.add_argument("--log-config", metavar="FILE", help="accepted; logs have TorchServe's files and formats")
     parser.add_argument("--cpp-log-config", metavar="FILE", help="accepted; there is no C++ backend")
@@ -100,6 +100,7 @@ def _load(options: argparse.Namespace) -> LoadedConfig:
     given = {
         CONFIG_FILE: options.ts_config,
         "model_store": options.model_store,
+        "workflow_store": options.workflow_store,
         "load_models": ",".join(options.models) if options.models else None,
         "disable_token_authorization": options.disable_token_auth or None,
         "enable_model_api": options.enable_model_api or None,

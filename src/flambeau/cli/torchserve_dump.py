@@ -54,7 +54,7 @@ def configuration_dump(loaded: LoadedConfig) -> str:
         "Enable metrics API": properties["enable_metrics_api"],
         "Metrics mode": config.metrics_mode.name,
         "Disable system metrics": properties["disable_system_metrics"],
-        "Workflow Store": _NOT_HERE,
+        "Workflow Store": config.workflow_store or config.model_store,
         "CPP log config": _NOT_HERE,
         "Model config": properties["models"] if config.model_defaults else _NOT_HERE,
         "System metrics command": _NOT_HERE,

@@ -79,6 +79,8 @@ class ServerConfig:
 
     model_store: Path | None = None
     """None only where models are served from absolute paths and nothing is downloaded."""
+    workflow_store: Path | None = None
+    """None: the model store."""
     startup_models: tuple[StartupModel, ...] = ()
     load_all_models: bool = False
     inference_address: Address = Address("http", "127.0.0.1", 8080)

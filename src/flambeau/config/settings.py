@@ -213,6 +213,14 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
             help="Folder of the archives that can be served by name, and of those that are downloaded.",
         ),
         ServerSetting(
+            key="workflow_store",
+            type=PATH,
+            field="workflow_store",
+            default="`model_store`",
+            option="--workflow-store",
+            help="Folder of the archives of workflows.",
+        ),
+        ServerSetting(
             key="load_models",
             type=STARTUP_MODELS,
             field="startup_models",
@@ -614,7 +622,6 @@ SETTINGS_BY_GROUP: Mapping[Group, tuple[ServerSetting, ...]] = {
         _without_effect("install_py_dep_per_model", _NO_PIP, "install_py_dep_per_model"),
         _without_effect("cpu_launcher_enable", _NO_LAUNCHER, "cpu_launcher_enable"),
         _without_effect("cpu_launcher_args", _NO_LAUNCHER, "cpu_launcher_args"),
-        _without_effect("workflow_store", "workflows are not served"),
         _without_effect("initial_distribution_port", "workers do not talk to one another"),
         _without_effect("keystore", _NO_KEYSTORE),
         _without_effect("keystore_pass", _NO_KEYSTORE),

@@ -39,6 +39,7 @@ from flambeau.errors import (
     FlambeauError,
     InvalidModel,
     ModelNotFound,
+    NodeInUse,
     NoWorker,
     ShuttingDown,
     VersionNotFound,
@@ -137,7 +138,7 @@ class Registry:
     # --- api.Management: views ---------------------------------------------------------------------------------------
 
     def list_models(self, limit: int, offset: int) -> ModelPage:
-        names = sorted(self._models)
+        names = sorted(name for name in self._models if not self._default(name).is_function)
         shown = names[offset : offset + limit]
         page = ModelPage(models=[ListedModel(name, self._default(name).url) for name in shown])
         if offset + limit <= len(names):
@@ -250,12 +251,20 @@ class Registry:
 
     async def unregister(self, model: ModelRef) -> Done:
         version = self._version(model)
+        if version.node_of is not None:
+            raise NodeInUse(model.name, version.node_of.workflow)
         held = self._model(model.name)
         if version.ref.version == held.default and len(held.versions) > 1:
             raise DefaultVersionInUse(model.name)
         if not await self._remove(version):
             raise CleanupTimedOut(model.name)
         return Done(f'Model "{model.name}" unregistered')
+
+    async def unregister_node(self, model: str) -> None:
+        """Unregister a node of a workflow in all its versions; does nothing where there are none."""
+        held = self._models.get(model)
+        if held is not None:
+            await asyncio.gather(*(self._remove(version) for version in list(held.versions.values())))
 
     def set_default(self, model: str, version: str) -> Done:
         held = self._model(model)
@@ -280,7 +289,7 @@ class Registry:
         """
         old = self._version(model)
         opening = self._openings[old]
-        new = await self._open(opening, self._store.resolve(old.url), self._configure)
+        new = await self._open(opening, self._store.resolve(opening.registration.url), self._configure)
         try:
             if new.ref.name != old.ref.name:
                 raise InvalidModel(f"Model {old.ref.name} is called {new.ref.name} now: restart the server.")
@@ -360,10 +369,11 @@ class Registry:
             self.generation += 1
 
     def snapshot(self) -> dict[str, dict[str, SnapshotModel]]:
-        """What a restart needs to come back to this."""
+        """What a restart needs to come back to this; as with TorchServe, nothing of workflows."""
         return {
             name: {number: _saved(version, number == model.default) for number, version in model.versions.items()}
             for name, model in self._models.items()
+            if all(version.node_of is None for version in model.versions.values())
         }
 
     async def drain(self, timeout_s: float) -> bool:
@@ -485,12 +495,16 @@ class Registry:
         )
         for warning in loaded.warnings:
             logger.warning("model %s %s: %s", name, number, warning)
+        config, node_of = loaded.config, registration.node_of
+        if node_of is not None:
+            config = replace(config, min_workers=node_of.workers, max_workers=node_of.workers)
         return ModelVersion(
             ModelRef(name, number),
-            registration.url,
+            registration.url if node_of is None or not node_of.is_function else "",
             unpacked,
             handler,
-            loaded.config,
+            config,
+            node_of=node_of,
             loaded_at_startup=at_startup,
             on_gpu=self._host.gpu_count > 0 and loaded.config.placement.device_type != "cpu",
             launch=self._host.launch,

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from flambeau.api import JobQueueStatus, ModelDescription, WorkerDescription
+from flambeau.api import JobQueueStatus, ModelDescription, NodeMembership, WorkerDescription
 from flambeau.archive.reader import UnpackedModel
 from flambeau.config.model import ModelConfig
 from flambeau.errors import NoWorker, ServingError
@@ -36,6 +36,7 @@ class ModelVersion:
         handler: str,
         config: ModelConfig,
         *,
+        node_of: NodeMembership | None = None,
         loaded_at_startup: bool,
         on_gpu: bool,
         launch: Callable[[ModelVersion, int], Launch],
@@ -53,6 +54,7 @@ class ModelVersion:
         self.model = model
         self.handler = handler
         self.config = config
+        self.node_of = node_of
         self.loaded_at_startup = loaded_at_startup
         self.on_gpu = on_gpu
         self.min_workers = 0
@@ -132,6 +134,11 @@ class ModelVersion:
     def worker_index(self, worker_id: int) -> int:
         """Place of a worker among those of this version."""
         return next((index for index, slot in enumerate(self.supervisor.slots) if slot.id == worker_id), 0)
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a function of a workflow."""
+        return self.node_of is not None and self.node_of.is_function
 
     def is_healthy(self) -> bool:
         """Whether as many workers as are wanted run, or may still come back."""

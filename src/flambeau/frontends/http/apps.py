@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from flambeau.api import Inference, Management
+from flambeau.api import Inference, Management, WorkflowManagement
 from flambeau.errors import MethodNotAllowed
 from flambeau.frontends.http import openapi
 from flambeau.frontends.http.auth import Tokens
@@ -16,6 +16,7 @@ from flambeau.frontends.http.management import ManagementLink
 from flambeau.frontends.http.metrics import MetricsLink, MetricsRenderer
 from flambeau.frontends.http.open_inference import OpenInferenceLink, changes_models
 from flambeau.frontends.http.routes import match_predict_route
+from flambeau.frontends.http.workflows import WorkflowLink
 from flambeau.frontends.open_inference import OpenInferenceModels
 
 
@@ -36,17 +37,25 @@ def inference_app(
     )
 
 
-def management_app(management: Management, tokens: Tokens | None, *, model_api_enabled: bool) -> ASGIApp:
+def management_app(
+    management: Management,
+    tokens: Tokens | None,
+    *,
+    model_api_enabled: bool,
+    workflows: WorkflowManagement | None = None,
+) -> ASGIApp:
     """The management port.
 
     Args:
         tokens: None where calls need no token; there is no ``/token`` then.
         model_api_enabled: whether clients may register and unregister models.
+        workflows: None where there are none.
     """
     return Chain(
         _api_description(openapi.management_document()),
         *([_token_renewal(tokens), _management_check(tokens)] if tokens else []),
         ManagementLink(management, model_api_enabled=model_api_enabled),
+        *([WorkflowLink(workflows)] if workflows else []),
     )
 
 
@@ -63,6 +72,7 @@ def combined_app(
     *,
     model_api_enabled: bool,
     open_inference: OpenInferenceModels | None = None,
+    workflows: WorkflowManagement | None = None,
 ) -> ASGIApp:
     """One port for all, where inference and management address are equal.
 
@@ -71,6 +81,7 @@ def combined_app(
     Args:
         renderer: None where the metrics API is off.
         open_inference: as in :func:`inference_app`.
+        workflows: None where there are none.
     """
     return Chain(
         _api_description(openapi.combined_document()),
@@ -78,6 +89,7 @@ def combined_app(
         InferenceLink(inference),
         *([OpenInferenceLink(open_inference)] if open_inference else []),
         ManagementLink(management, model_api_enabled=model_api_enabled),
+        *([WorkflowLink(workflows)] if workflows else []),
         *([MetricsLink(renderer)] if renderer else []),
     )
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
+from starlette.requests import Request
 
-from flambeau.api import Registration, Scaling
+from flambeau.api import Registration, Scaling, WorkflowRegistration
 from flambeau.errors import BadRequest
 
 MAX_PAGE = 100
@@ -47,6 +48,19 @@ class _RegistrationFields(msgspec.Struct):
     s3_sse_kms: bool | None = None
 
 
+class _WorkflowFields(msgspec.Struct):
+    """The parameters of ``POST /workflows``, as they are named there. None: not given."""
+
+    url: str | None = None
+    workflow_name: str | None = None
+    response_timeout: int | None = None
+    """Seconds."""
+    startup_timeout: int | None = None
+    """Seconds."""
+    synchronous: bool | None = None
+    s3_sse_kms: bool | None = None
+
+
 def page(query: Mapping[str, str]) -> Page:
     """``limit`` and ``next_page_token``; outside their range they are 100 and 0."""
     limit = _integer(query, "limit")
@@ -75,11 +89,37 @@ def registration_from_query(query: Mapping[str, str]) -> Registration:
 
 def registration_from_json(body: bytes) -> Registration:
     """Raises BadRequest if it is no JSON object, a field has the wrong type, or there is no ``url``."""
-    try:
-        fields = msgspec.json.decode(body, type=_RegistrationFields, strict=False)
-    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
-        raise BadRequest(f"The JSON body cannot be read: {error}") from None
-    return _registration(fields)
+    return _registration(_decode(body, _RegistrationFields))
+
+
+async def workflow_registration(request: Request) -> WorkflowRegistration:
+    """What ``POST /workflows`` asks for, in its query or its JSON body; ``synchronous`` is Flambeau's.
+
+    Raises:
+        BadRequest: there is no ``url``, or the body is no JSON object or has a field of the wrong type.
+    """
+    query = request.query_params
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        fields = _decode(await request.body(), _WorkflowFields)
+    else:
+        fields = _WorkflowFields(
+            url=query.get("url"),
+            workflow_name=query.get("workflow_name"),
+            response_timeout=_integer(query, "response_timeout"),
+            startup_timeout=_integer(query, "startup_timeout"),
+            synchronous=flag(query, "synchronous"),
+            s3_sse_kms=flag(query, "s3_sse_kms"),
+        )
+    if fields.url is None:
+        raise BadRequest("Parameter url is required.")
+    return WorkflowRegistration(
+        url=fields.url,
+        workflow_name=fields.workflow_name or None,
+        response_timeout_s=_seconds(_given(fields.response_timeout)),
+        startup_timeout_s=_seconds(_given(fields.startup_timeout)),
+        synchronous=fields.synchronous is not False,
+        s3_sse_kms=fields.s3_sse_kms is True,
+    )
 
 
 def scaling(query: Mapping[str, str]) -> Scaling:
@@ -102,6 +142,16 @@ def flag(query: Mapping[str, str], name: str) -> bool | None:
     """Whether a parameter reads ``true``, in any case; None if it is not given."""
     value = query.get(name)
     return None if value is None else value.lower() == "true"
+
+
+_Fields = TypeVar("_Fields", bound=msgspec.Struct)
+
+
+def _decode(body: bytes, fields: type[_Fields]) -> _Fields:
+    try:
+        return msgspec.json.decode(body, type=fields, strict=False)
+    except (ValueError, RecursionError) as error:  # msgspec's own are ValueErrors
+        raise BadRequest(f"The JSON body cannot be read: {error}") from None
 
 
 def _registration(fields: _RegistrationFields) -> Registration:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Protocol
 
 from flambeau.errors import InternalError, ServingError, ShuttingDown, TooManyConnections
 from flambeau.frontends.http import asgi
 from flambeau.frontends.http.connection import Exchange, HttpConnection
 from flambeau.frontends.http.limits import ConnectionLimits
-from flambeau.frontends.http.predictions import Predictions
 from flambeau.frontends.http.request_ids import RequestIds
 from flambeau.frontends.http.responder import Responder
 
@@ -19,21 +19,29 @@ logger = logging.getLogger(__name__)
 _SWEEP_S = 1.0
 
 
+class Predictor(Protocol):
+    """Answers requests without the application."""
+
+    def handle(self, exchange: Exchange) -> bool:
+        """Take a request, if it is of its kind. Returns whether it is; if not, nothing has been done with it."""
+        ...
+
+
 class HttpSite:
     """One listener's requests, in connections of its own."""
 
     def __init__(
-        self, app: asgi.AsgiApp, responder: Responder, limits: ConnectionLimits, predictions: Predictions | None = None
+        self, app: asgi.AsgiApp, responder: Responder, limits: ConnectionLimits, *predictors: Predictor
     ) -> None:
         """
         Args:
             app: every route that does not predict.
-            predictions: None for a port without any.
+            predictors: asked in turn, before the application.
         """
         self.limits = limits
         self._app = app
         self._responder = responder
-        self._predictions = predictions
+        self._predictors = predictors
         self._request_ids = RequestIds()
         self._connections: set[HttpConnection] = set()
         self._empty = asyncio.Event()
@@ -50,11 +58,13 @@ class HttpSite:
 
     def handle(self, exchange: Exchange) -> None:
         self._identify(exchange)
-        if self._predictions is None or not self._predictions.handle(exchange):
-            call = self._loop.create_task(self._call(exchange, exchange.connection.http_version))
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
-            exchange.on_abandon = call.cancel
+        for predictor in self._predictors:
+            if predictor.handle(exchange):
+                return
+        call = self._loop.create_task(self._call(exchange, exchange.connection.http_version))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        exchange.on_abandon = call.cancel
 
     def refuse(self, exchange: Exchange, error: ServingError) -> None:
         self._identify(exchange)
