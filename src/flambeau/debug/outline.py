@@ -54,8 +54,13 @@ def _array(value: Any, kind: str) -> str:
 def _mapping(value: Mapping[Any, Any], kind: str, depth: int) -> str:
     if depth == 0:
         return f"{kind}[{len(value)}]"
-    shown = [f"{_cut(str(key))}: {outline(value[key], depth - 1)}" for key in list(value)[:_MAX_ITEMS]]
+    shown = [f"{_key(key)}: {outline(value[key], depth - 1)}" for key in list(value)[:_MAX_ITEMS]]
     return f"{kind}{{{_joined(shown, len(value))}}}"
+
+
+def _key(key: Any) -> str:
+    text = str(key)
+    return _cut(text if text.isprintable() else repr(text))
 
 
 def _items(items: list[Any], kind: str, depth: int) -> str:
