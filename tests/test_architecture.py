@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": {"errors"},
     "watching": set(),
     "debug": {"errors", "request", "config", "archive", "runtime", "local", "watching"},
-    "cli": SERVER | {"debug", "watching"},
+    "migrate": {"errors", "archive", "config", "metrics", "runtime", "workflows"},
+    "cli": SERVER | {"debug", "migrate", "watching"},
     "__main__": {"cli"},
     "testing": {"errors", "request", "signature", "api", "clock", "wire"},
 }

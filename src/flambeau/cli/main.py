@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flambeau.cli import archive, archive_workflow, debug, logs, models, predict, serve
+from flambeau.cli import archive, archive_workflow, debug, logs, migrate, models, predict, serve
 from flambeau.cli.failures import EXIT_USAGE, print_error, report
 from flambeau.errors import FlambeauError
 from flambeau.version import __version__
@@ -20,7 +20,7 @@ EXIT_INTERRUPTED = 130
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(name="flambeau", help="Serve PyTorch models.", pretty_exceptions_enable=False)
-for command in (serve, predict, models, logs, archive, archive_workflow, debug):
+for command in (serve, predict, models, logs, archive, archive_workflow, debug, migrate):
     command.register(app)
 
 
