@@ -291,6 +291,10 @@ def test_models_may_be_used_while_the_interpreter_ends():
     assert out.split() == ["1", "2", "[3]"]
 
 
+def test_a_program_that_loads_nothing_ends():
+    assert run_program("import flambeau.local; print('end')").split() == ["end"]
+
+
 # --- interrupts ------------------------------------------------------------------------------------------------------
 
 STORM = """
@@ -389,7 +393,7 @@ print(interrupts, answers, min(counts))
 def test_interrupts_of_a_caller_cost_nobody_else_an_answer(kind, workers, batch_size):
     out = run_program(STORM, kind, 1, workers, batch_size)
     interrupts, answers, fewest = map(int, out.split())
-    assert interrupts > 50
+    assert interrupts > 10
     assert answers > 0
     assert fewest > 0
 

@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any
 from flambeau.archive.reader import UnpackedModel
 from flambeau.local.calls import LocalCallable
 from flambeau.local.engine import Engine
-from flambeau.local.timekeeper import soon_caller
+from flambeau.local.timekeeper import soon_caller, wait_until_called
 
 
 class LocalModel(LocalCallable):
@@ -85,6 +85,8 @@ _streams: weakref.WeakSet[Any] = weakref.WeakSet()
 """Those that may still be read."""
 _closings: set[threading.Thread] = set()
 """Each closes a model that was dropped."""
+_unclosed: list[Callable[[], None]] = []
+"""Close those models that were dropped when no thread was to be had for it."""
 
 
 def _start_closing(engine: Engine, files: UnpackedModel | None) -> None:
@@ -92,9 +94,9 @@ def _start_closing(engine: Engine, files: UnpackedModel | None) -> None:
     _closings.add(thread)
     try:
         thread.start()
-    except RuntimeError:  # no more threads are to be had
+    except RuntimeError:  # none is to be had, least of all while the interpreter ends
         _closings.discard(thread)
-        engine.close(0.0)
+        _unclosed.append(partial(_close, engine, files))
 
 
 def _close(engine: Engine, files: UnpackedModel | None) -> None:
@@ -115,11 +117,11 @@ def _close_all() -> None:
             stream.close()
     for model in list(_models):
         model.close()
-    are_closings_known = threading.Event()
-    soon_caller()(are_closings_known.set)
-    are_closings_known.wait()
+    wait_until_called()  # so that all closings are known
     for thread in list(_closings):
         thread.join()
+    for close in _unclosed:
+        close()
 
 
 def _forget_all() -> None:
@@ -128,6 +130,7 @@ def _forget_all() -> None:
     _models.clear()
     _streams.clear()
     _closings.clear()
+    _unclosed.clear()
 
 
 if hasattr(os, "register_at_fork"):

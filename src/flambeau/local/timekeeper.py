@@ -57,6 +57,12 @@ class _Timekeeper:
                     thread.start()
                     self._thread = thread
 
+    def wait_until_called(self) -> None:
+        if self._thread is not None:
+            is_called = threading.Event()
+            self.bell.put(is_called.set)
+            is_called.wait()
+
     def add(self, due_at: float, timer: Timer) -> None:
         self._added.append((due_at, timer))
         if due_at < self._wakes_at:
@@ -112,6 +118,11 @@ def soon_caller() -> Callable[[Callable[[], object]], None]:
     """
     _timekeeper.start()
     return _timekeeper.bell.put
+
+
+def wait_until_called() -> None:
+    """Until everything that was asked for soon has been called. Not from a call-back."""
+    _timekeeper.wait_until_called()
 
 
 def _start_anew() -> None:

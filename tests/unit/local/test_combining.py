@@ -501,6 +501,23 @@ def test_rows_are_let_go_with_the_calls_that_they_belonged_to():
     wait_for(lambda: gc.collect() >= 0 and [row() for row in kept] == [None] * 4)
 
 
+def test_results_are_not_kept_until_the_time_that_their_calls_had():
+    class Result:
+        pass
+
+    alive = weakref.WeakSet()
+
+    def run(rows):
+        results = [Result() for _ in rows]
+        alive.update(results)
+        return results
+
+    engine = engine_of(run)
+    engine.submit(1, 1000.0, 0).result(LIMIT_S)
+    next(engine.stream(1, 1000.0, 0))
+    wait_for(lambda: not alive)
+
+
 # --- failures --------------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,8 @@ from flambeau.local.combining import CombiningEngine
 FILES = {str(Path(module.__file__)) for module in (combining, queue, streams, timekeeper)}
 LIMIT_S = 20.0
 
+traceable = pytest.mark.skipif(sys.version_info >= (3, 13), reason="the steps that it traces have gaps")
+
 
 class Interrupted(BaseException):
     """What the signal's handler raises; not a KeyboardInterrupt, which would end pytest where a test is wrong."""
@@ -35,6 +37,9 @@ class Interrupter:
         self._before: dict[object, str] = {}
 
     def __enter__(self):
+        sys._getframe().f_trace_opcodes = (
+            True  # from Python 3.12 on, has the frames that are entered next say each step
+        )
         sys.settrace(self._enter_frame)
         return self
 
@@ -277,6 +282,7 @@ FIXED = {"batch_size": 2, "policy": BatchPolicy.FIXED, "max_batch_delay_s": 0.00
 PAIR = {"batch_size": 2, "workers": 2}
 
 
+@traceable
 @pytest.mark.parametrize("settings", [ALONE, ADAPTIVE, FIXED], ids=["one", "adaptive", "fixed"])
 @pytest.mark.parametrize(
     "play",
@@ -310,6 +316,7 @@ def test_wherever_a_call_is_interrupted_the_others_are_answered_and_the_engine_w
     assert places > 5
 
 
+@traceable
 @pytest.mark.parametrize("settings", [ALONE, FIXED], ids=["one", "fixed"])
 @pytest.mark.parametrize(
     "play",

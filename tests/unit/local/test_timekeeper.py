@@ -3,7 +3,7 @@ import threading
 import weakref
 from time import monotonic
 
-from flambeau.local.timekeeper import call_at, soon_caller
+from flambeau.local.timekeeper import call_at, soon_caller, wait_until_called
 from tests.unit.local.engines import LIMIT_S, wait_for
 
 
@@ -81,6 +81,14 @@ def test_a_call_back_that_fails_is_logged_and_others_still_come(caplog):
     assert done.wait(LIMIT_S)
     at_once()
     assert "no more" in caplog.text
+
+
+def test_all_that_was_asked_for_soon_can_be_waited_for():
+    seen = []
+    for number in range(100):
+        soon_caller()(lambda number=number: seen.append(number))
+    wait_until_called()
+    assert seen == list(range(100))
 
 
 def test_what_was_called_is_not_kept():
