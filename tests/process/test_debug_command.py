@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -77,18 +76,29 @@ def run(tmp_path):
     return run
 
 
+TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Makes standard input the terminal that Ctrl-C comes from, and becomes the command."""
+
+
 class Terminal:
     """The command on a terminal."""
 
     def __init__(self, folder: Path, *arguments: object) -> None:
         self.shown = ""
         self._seen = 0
-        self._has_ended = False
-        self._pid, self._terminal = pty.fork()
-        if self._pid == 0:
-            os.chdir(folder)
-            environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
-            os.execve(BIN, ["flambeau", "debug", *map(str, arguments)], environment)
+        self._terminal, commands = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", TAKE_TERMINAL, BIN, "debug", *map(str, arguments)],
+            cwd=folder,
+            env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"},
+            stdin=commands,
+            stdout=commands,
+            stderr=commands,
+            start_new_session=True,
+        )
+        os.close(commands)
 
     def wait_for(self, text: str) -> None:
         """Until it shows a text, behind those that were waited for before."""
@@ -105,16 +115,12 @@ class Terminal:
         """Read on to the end. Returns the exit code."""
         while self._read():
             pass
-        self._has_ended = True
-        os.close(self._terminal)
-        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return self._process.wait(TIMEOUT_S)
 
-    def kill(self) -> None:
-        """Hang up, if it has not ended."""
-        if not self._has_ended:
-            os.close(self._terminal)
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+    def hang_up(self) -> None:
+        os.close(self._terminal)
+        self._process.kill()
+        self._process.wait()
 
     def _read(self) -> bool:
         if not select.select([self._terminal], [], [], 1.0)[0]:
@@ -136,7 +142,7 @@ def terminal(tmp_path):
 
     yield start
     for started in terminals:
-        started.kill()
+        started.hang_up()
 
 
 def test_each_stage_of_a_base_handler_is_shown_with_what_it_is_given_and_gives(run, tmp_path):
