@@ -22,14 +22,12 @@ What keeps this correct:
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from enum import IntEnum
 from functools import partial
 from operator import index
 from queue import SimpleQueue
@@ -39,14 +37,14 @@ from types import GeneratorType
 from typing import Any
 
 from flambeau.config.model import BatchingConfig, BatchPolicy
-from flambeau.errors import CallTimedOut, ForkedModel, ModelClosed, QueueFull, ReentrantCall
+from flambeau.errors import ForkedModel, ModelClosed, QueueFull, ReentrantCall
 from flambeau.local.engine import RunBatch
+from flambeau.local.outcomes import SPECIAL, attempt, plain_result, run_parts
+from flambeau.local.pending import CallFuture, PendingCall, State, poke
 from flambeau.local.queue import CallQueue
-from flambeau.local.streams import STREAMED, PartReader, run_streams
-from flambeau.local.timekeeper import Timer, call_at, soon_caller
+from flambeau.local.streams import PartReader
+from flambeau.local.timekeeper import call_at, soon_caller
 from flambeau.scheduling.batching import rule_for
-
-logger = logging.getLogger(__name__)
 
 _ERRAND_S = 0.0002
 """What a thread that has its answer will spend on others before it hands the worker on: a few wake-ups' worth."""
@@ -58,91 +56,9 @@ _SAMPLE = 64
 """One of so many quick calls is measured."""
 
 
-class _State(IntEnum):
-    WAITING = 0
-    TAKEN = 1
-    """In a batch that runs."""
-    DONE = 2
-    LEFT = 3
-    """Whoever called wants no answer any more."""
-
-
 _IDLE = 0
 _HANDED_ON = -1
 """Not yet with the thread that is to run it. Both are no thread's number."""
-
-_SPECIAL = (Exception, GeneratorType)
-"""Results that are not the answer itself: a row's failure, and an answer in parts."""
-
-
-class _Call:
-    """One row on its way, and whoever waits for its result: a thread that sleeps, or a future."""
-
-    __slots__ = (
-        "arrived_at",
-        "can_lead",
-        "deadline",
-        "error",
-        "future",
-        "has_worker",
-        "is_wanted",
-        "parts",
-        "priority",
-        "result",
-        "row",
-        "size",
-        "state",
-        "timer",
-        "wake",
-        "worker",
-    )
-
-    def __init__(self, row: Any, priority: int, size: int, arrived_at: float, deadline: float | None) -> None:
-        self.row = row
-        self.priority = priority
-        self.size = size
-        self.arrived_at = arrived_at
-        self.deadline = deadline
-        self.state = _State.WAITING
-        self.is_wanted = True
-        """False from when its caller leaves, which may be before its state says so."""
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.wake: threading.Lock | None = None
-        """What its thread acquires to sleep; None where there is no thread."""
-        self.can_lead = False
-        """Whether that thread waits for a worker, to run the next batch with."""
-        self.has_worker = False
-        """Whether that thread has one, or is about to have the one that it was handed."""
-        self.worker: _Worker | None = None
-        """Handed to that thread, which does not have it yet."""
-        self.future: _CallFuture | None = None
-        self.parts: SimpleQueue[Any] | None = None
-        """Where a stream's reader takes parts from."""
-        self.timer: Timer | None = None
-
-    def has_expired(self, now: float) -> bool:
-        return self.deadline is not None and self.deadline <= now
-
-    def timed_out(self, name: str) -> CallTimedOut:
-        return CallTimedOut(name, (self.deadline or 0.0) - self.arrived_at)
-
-
-class _CallFuture(Future[Any]):
-    """A future whose row leaves the queue when it is cancelled."""
-
-    def __init__(self, leave: Callable[[_Call], None]) -> None:
-        super().__init__()
-        self.call: _Call | None = None
-        self._leave = leave
-
-    def cancel(self) -> bool:
-        if not super().cancel():
-            return False
-        call, self.call = self.call, None
-        if call is not None:
-            self._leave(call)
-        return True
 
 
 class _Worker:
@@ -195,8 +111,8 @@ class CombiningEngine:
         """The one that signals interrupt."""
         self._call_soon = soon_caller()
         self._mutex = threading.Lock()
-        self._queue: CallQueue[_Call] = CallQueue()
-        self._leaving: deque[_Call] = deque()
+        self._queue: CallQueue[PendingCall] = CallQueue()
+        self._leaving: deque[PendingCall] = deque()
         """Calls that nobody wants any more, and that may still be in the queue."""
         self._gatherers: list[threading.Lock] = []
         """What wakes threads that wait for company, each with a worker in hand."""
@@ -249,7 +165,7 @@ class CombiningEngine:
                 except Exception:
                     worker.failures += 1
                     raise
-                if isinstance(result, _SPECIAL):
+                if isinstance(result, SPECIAL):
                     try:
                         return plain_result(result)
                     finally:
@@ -276,10 +192,10 @@ class CombiningEngine:
 
     def _submit(
         self, row: Any, timeout_s: float | None, priority: int, parts: SimpleQueue[Any] | None
-    ) -> tuple[_CallFuture, _Call]:
+    ) -> tuple[CallFuture, PendingCall]:
         call = self._new_call(row, timeout_s, priority)
         call.parts = parts
-        call.future = future = _CallFuture(self._leave)
+        call.future = future = CallFuture(self._leave)
         future.call = call
         try:
             with self._mutex:
@@ -287,7 +203,7 @@ class CombiningEngine:
                 self._hand_out()
             if call.deadline is not None:
                 call.timer = timer = call_at(call.deadline, partial(self._expire, call))
-                if call.state is _State.DONE:
+                if call.state is State.DONE:
                     timer.cancel()
         except BaseException:
             if get_ident() == self._main_thread:
@@ -296,10 +212,10 @@ class CombiningEngine:
             raise
         return future, call
 
-    def _new_call(self, row: Any, timeout_s: float | None, priority: int) -> _Call:
+    def _new_call(self, row: Any, timeout_s: float | None, priority: int) -> PendingCall:
         now = monotonic()
         size = 1 if self._size_of is None else max(0, int(self._size_of(row)))
-        return _Call(row, index(priority), size, now, None if timeout_s is None else now + timeout_s)
+        return PendingCall(row, index(priority), size, now, None if timeout_s is None else now + timeout_s)
 
     def _is_alone(self) -> bool:
         """Whether a row that has found a free worker is a batch by itself: nobody waits, and nobody is waited for."""
@@ -339,7 +255,7 @@ class CombiningEngine:
                         raise ReentrantCall(self.name)
                     self._hand_out()
             while True:
-                is_done = call.state is _State.DONE  # first: a worker that it was handed before is seen below
+                is_done = call.state is State.DONE  # first: a worker that it was handed before is seen below
                 if call.worker is not None:
                     worker, call.worker = call.worker, None
                     worker.owner = me
@@ -370,7 +286,7 @@ class CombiningEngine:
                 del error  # else its traceback and this frame would hold each other
         return call.result
 
-    def _sleep(self, call: _Call) -> None:
+    def _sleep(self, call: PendingCall) -> None:
         """Until something may have become of a call.
 
         Raises:
@@ -382,13 +298,13 @@ class CombiningEngine:
             return
         left_s = min(call.deadline - monotonic(), threading.TIMEOUT_MAX)
         if left_s <= 0 or not call.wake.acquire(timeout=left_s):
-            is_waiting = call.state is not _State.DONE and call.worker is None
+            is_waiting = call.state is not State.DONE and call.worker is None
             if is_waiting and call.has_expired(monotonic()):
                 raise call.timed_out(self.name)
 
     # --- the queue (under the mutex) -------------------------------------------------------------------------------
 
-    def _put(self, call: _Call) -> None:
+    def _put(self, call: PendingCall) -> None:
         if self._is_forked:
             raise ForkedModel(self.name)
         if self._is_closed:
@@ -401,7 +317,7 @@ class CombiningEngine:
         if call.arrived_at <= self._window_end:
             self._returned += 1
         if self._gatherers and self._due_at(call.arrived_at, call.arrived_at, len(self._gatherers)) <= call.arrived_at:
-            _poke(self._gatherers.pop())
+            poke(self._gatherers.pop())
 
     def _due_at(self, now: float, oldest_at: float, in_hand: int) -> float:
         """When what waits is to be cut.
@@ -413,17 +329,17 @@ class CombiningEngine:
             return now
         return self._rule.due_at(now, self._queue.size, oldest_at, self._returned, len(self._idle) + in_hand)
 
-    def _take(self, now: float) -> list[_Call]:
+    def _take(self, now: float) -> list[PendingCall]:
         """The calls of the next batch, without those that left and those whose time is over."""
-        batch: list[_Call] = []
+        batch: list[PendingCall] = []
         for call in self._queue.take(self._batching.batch_size):
             if call.has_expired(now):
                 continue  # its thread, or its future's timer, is about to see to it
             if call.future is None or call.future.set_running_or_notify_cancel():
-                call.state = _State.TAKEN
+                call.state = State.TAKEN
                 batch.append(call)
             else:
-                call.state = _State.LEFT
+                call.state = State.LEFT
         return batch
 
     def _hand_out(self) -> None:
@@ -449,7 +365,7 @@ class CombiningEngine:
                 call.has_worker = True
                 worker.owner = _HANDED_ON
                 call.worker = worker
-                _poke(call.wake)
+                poke(call.wake)
                 return True
             if not call.has_worker:
                 is_help_needed = True
@@ -547,7 +463,7 @@ class CombiningEngine:
             self._note()
         return result
 
-    def _lead(self, worker: _Worker, own: _Call | None) -> None:
+    def _lead(self, worker: _Worker, own: PendingCall | None) -> None:
         """Run batches: for one's own row and, while that takes next to no time, for others; a helper while any wait."""
         wake = threading.Lock() if own is None or own.wake is None else own.wake
         if own is None:
@@ -555,13 +471,13 @@ class CombiningEngine:
         done_at = 0.0
         while batch := self._cut(own, wake):
             self._run(worker, batch)
-            if own is not None and own.state is _State.DONE:
+            if own is not None and own.state is State.DONE:
                 now = perf_counter()
                 done_at = done_at or now
                 if now - done_at + self._rule.cost.mean_s > _ERRAND_S:
                     return
 
-    def _cut(self, own: _Call | None, wake: threading.Lock) -> list[_Call]:
+    def _cut(self, own: PendingCall | None, wake: threading.Lock) -> list[PendingCall]:
         """The next batch, waited for while company is about to come. Empty: nothing waits, or others see to it."""
         while True:
             with self._mutex:
@@ -569,10 +485,10 @@ class CombiningEngine:
                     self._gatherers.remove(wake)
                 self._drop_leaving()
                 now = monotonic()
-                if own is not None and own.state is _State.WAITING and own.has_expired(now):
+                if own is not None and own.state is State.WAITING and own.has_expired(now):
                     self._queue.withdraw(own)
                     own.error = own.timed_out(self.name)
-                    _finish(own)
+                    own.finish()
                 first = self._queue.first()
                 if first is None:
                     return []
@@ -583,16 +499,16 @@ class CombiningEngine:
                         return batch
                     continue
                 if own is not None:
-                    if own.state is not _State.WAITING:
+                    if own.state is not State.WAITING:
                         return []
                     due_at = min(due_at, own.deadline or due_at)
                 self._gatherers.append(wake)
             wake.acquire(timeout=min(due_at - now, threading.TIMEOUT_MAX))
 
-    def _run(self, worker: _Worker, batch: list[_Call]) -> None:
+    def _run(self, worker: _Worker, batch: list[PendingCall]) -> None:
         """Run a batch and answer its calls."""
         started_at = perf_counter()
-        outcomes = _attempt(worker.run, [call.row for call in batch])
+        outcomes = attempt(worker.run, [call.row for call in batch])
         if isinstance(outcomes, BaseException):
             if len(batch) > 1 and self._isolates:
                 del outcomes  # an error, whose traceback holds this frame
@@ -603,7 +519,7 @@ class CombiningEngine:
             worker.failures += 1
             outcomes = [outcomes] * len(batch)
         elif any(type(outcome) is GeneratorType for outcome in outcomes):
-            outcomes = _run_parts(batch, outcomes)
+            outcomes = run_parts(batch, outcomes)
         worker.batches += 1
         worker.rows += len(batch)
         try:
@@ -611,19 +527,19 @@ class CombiningEngine:
         finally:
             del outcomes  # may hold errors, whose tracebacks hold this frame
 
-    def _settle(self, batch: list[_Call], outcomes: Sequence[Any], seconds: float) -> None:
+    def _settle(self, batch: list[PendingCall], outcomes: Sequence[Any], seconds: float) -> None:
         with self._mutex:
             self._batch_done(monotonic(), len(batch), seconds)
-            answered = [call for call in batch if call.state is _State.TAKEN]
+            answered = [call for call in batch if call.state is State.TAKEN]
             for call, outcome in zip(batch, outcomes, strict=True):
-                if call.state is _State.TAKEN:
+                if call.state is State.TAKEN:
                     if isinstance(outcome, BaseException):
                         call.error = outcome
                     else:
                         call.result = outcome
-                    _finish(call)
+                    call.finish()
         for call in answered:
-            _deliver(call)
+            call.deliver()
 
     def _give_back(self, worker: _Worker) -> None:
         """A thread is done with the worker that it holds."""
@@ -644,7 +560,7 @@ class CombiningEngine:
 
     # --- those that leave ------------------------------------------------------------------------------------------
 
-    def _leave(self, call: _Call) -> None:
+    def _leave(self, call: PendingCall) -> None:
         """No answer is wanted any more. From anywhere, finalisers included: takes no lock."""
         call.is_wanted = False
         self._leaving.append(call)
@@ -655,23 +571,23 @@ class CombiningEngine:
         while self._leaving:
             self._drop(self._leaving.popleft())
 
-    def _drop(self, call: _Call) -> None:
+    def _drop(self, call: PendingCall) -> None:
         """Under the mutex: whoever called has left."""
         call.is_wanted = False
         if self._queue.withdraw(call):
             call.row = None
-        if call.state in (_State.WAITING, _State.TAKEN):
-            call.state = _State.LEFT
+        if call.state in (State.WAITING, State.TAKEN):
+            call.state = State.LEFT
 
-    def _expire(self, call: _Call) -> None:
+    def _expire(self, call: PendingCall) -> None:
         """A future's time is over."""
         with self._mutex:
-            if call.state not in (_State.WAITING, _State.TAKEN):
+            if call.state not in (State.WAITING, State.TAKEN):
                 return
             self._drop(call)
             call.error = call.timed_out(self.name)
             self._note()
-        _deliver(call)
+        call.deliver()
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
@@ -683,7 +599,7 @@ class CombiningEngine:
         with self._mutex:
             self._is_closed = True
             while self._gatherers:
-                _poke(self._gatherers.pop())
+                poke(self._gatherers.pop())
             self._hand_out()
             self._note()
         if not self._all_back.wait(None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)):
@@ -696,11 +612,11 @@ class CombiningEngine:
             refused = [call for call in self._queue.waiting() if call.is_wanted]
             for call in refused:
                 call.error = ModelClosed(self.name)
-                _finish(call)
+                call.finish()
                 self._queue.withdraw(call)
             self._note()
         for call in refused:
-            _deliver(call)
+            call.deliver()
 
     def forget(self) -> None:
         """This is the child of a fork: nothing that ran in the parent runs here."""
@@ -739,80 +655,6 @@ class CombiningEngine:
                 "fixedCostMs": round(cost.fixed_s() * 1e3, 4),
             },
         }
-
-
-def plain_result(result: Any) -> Any:
-    """The answer, where a result is a failure or comes in parts."""
-    if isinstance(result, Exception):
-        try:
-            raise result
-        finally:
-            del result  # else its traceback and this frame would hold each other
-    return list(result) if isinstance(result, GeneratorType) else result
-
-
-def _attempt(run: RunBatch, rows: list[Any]) -> list[Any] | BaseException:
-    try:
-        return run(rows)
-    except BaseException as error:  # the border to user code; what it raises is its rows' answer, not this thread's end
-        return error
-
-
-def _run_parts(batch: list[_Call], outcomes: list[Any]) -> list[Any]:
-    """Run the generators among a batch's results: their parts go to whoever reads the stream, else into a list."""
-    collected: dict[int, list[Any]] = {
-        place: [] for place, outcome in enumerate(outcomes) if type(outcome) is GeneratorType
-    }
-
-    def emit(place: int, part: Any) -> bool:
-        parts = batch[place].parts
-        if parts is None:
-            collected[place].append(part)
-        else:
-            parts.put(part)
-        return batch[place].is_wanted
-
-    ends = run_streams({place: outcomes[place] for place in collected}, emit)
-    results = list(outcomes)
-    for place, error in ends.items():
-        results[place] = error or (collected[place] if batch[place].parts is None else STREAMED)
-    return results
-
-
-def _finish(call: _Call) -> None:
-    """What became of a call is known; wake its thread, if it has one."""
-    call.row = None
-    call.state = _State.DONE
-    if call.wake is not None:
-        _poke(call.wake)
-
-
-def _deliver(call: _Call) -> None:
-    """Answer a call's future, if it has one; its call-backs run here, so not under the mutex."""
-    future = call.future
-    if future is None:
-        return
-    if call.timer is not None:
-        call.timer.cancel()
-    error, call.error = call.error, None
-    future.call = call.future = None  # an error's traceback holds the call
-    if not future.running() and not future.set_running_or_notify_cancel():
-        return
-    try:
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(call.result)
-    except BaseException:  # the border to user code: what a call-back raises is not for the thread that answers
-        logger.exception("a future's call-back failed")
-
-
-def _poke(wake: threading.Lock) -> None:
-    """Wake whoever sleeps on it, or see that he does not fall asleep."""
-    try:
-        wake.release()
-    except RuntimeError:  # released before, and not yet slept on again
-        pass
 
 
 _engines: weakref.WeakSet[CombiningEngine] = weakref.WeakSet()

@@ -16,9 +16,10 @@ from flambeau.config.model import ModelConfig
 from flambeau.config.model_sources import model_config
 from flambeau.config.server import ServerConfig
 from flambeau.errors import InvalidModel
-from flambeau.local.combining import CombiningEngine, plain_result
+from flambeau.local.combining import CombiningEngine
 from flambeau.local.engine import Engine, RunBatch
 from flambeau.local.model import LocalModel
+from flambeau.local.outcomes import plain_result
 from flambeau.local.runners import runner_of, runner_of_folder, source_name
 from flambeau.local.settings import LoadSettings
 from flambeau.local.sources import find_source

@@ -13,10 +13,10 @@ import pytest
 
 from flambeau.config.model import BatchingConfig, BatchPolicy
 from flambeau.errors import CallTimedOut
-from flambeau.local import combining, queue, streams, timekeeper
+from flambeau.local import combining, outcomes, pending, queue, streams, timekeeper
 from flambeau.local.combining import CombiningEngine
 
-FILES = {str(Path(module.__file__)) for module in (combining, queue, streams, timekeeper)}
+FILES = {str(Path(module.__file__)) for module in (combining, outcomes, pending, queue, streams, timekeeper)}
 LIMIT_S = 20.0
 
 traceable = pytest.mark.skipif(sys.version_info >= (3, 13), reason="the steps that it traces have gaps")
