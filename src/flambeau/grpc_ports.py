@@ -14,6 +14,7 @@ from flambeau.config.server import Address, ServerConfig
 from flambeau.errors import ConfigError
 from flambeau.frontends.http.auth import Tokens
 from flambeau.frontends.http.responder import AccessRecorder, MetricsRecorder
+from flambeau.frontends.open_inference import OpenInferenceModels
 from flambeau.listeners import tls_context
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ async def grpc_ports(
     metrics: MetricsRecorder,
     tokens: Tokens | None,
     access_log: AccessRecorder | None,
+    open_inference: OpenInferenceModels | None = None,
 ) -> list[GrpcPort]:
     """The port for predictions and the one for management; nothing where gRPC is off.
 
     Args:
         tokens: None where calls need none.
         access_log: None where it is switched off.
+        open_inference: None where KServe v2 is not served.
 
     Raises:
         ConfigError: gRPC is wanted and not installed.
@@ -53,7 +56,6 @@ async def grpc_ports(
         return []
     inference_site = ports.inference_port(
         inference,
-        management,
         metrics,
         tokens,
         limits=config.limits,
@@ -66,7 +68,7 @@ async def grpc_ports(
         sequence_keys=ports.SequenceKeys(
             config.header_key_sequence_id, config.header_key_sequence_start, config.header_key_sequence_end
         ),
-        open_inference_protocol=config.open_inference_protocol,
+        open_inference=open_inference,
     )
     management_site = ports.management_port(
         management,

@@ -207,7 +207,9 @@ class Server:
             metrics = await self._listen(config.metrics_address, HttpSite(app, responder, config.limits), tls)
         grpc = [
             await self._listen(port.address, port.site, grpc_tls_context(config), port.setting)
-            for port in await grpc_ports(config, self.registry, self.registry, self._recorder, self._tokens, access_log)
+            for port in await grpc_ports(
+                config, self.registry, self.registry, self._recorder, self._tokens, access_log, open_inference
+            )
         ]
         if self._tokens is not None:  # not before: a server that cannot bind must not touch the file of one that runs
             self._tokens.publish()

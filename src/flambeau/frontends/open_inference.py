@@ -6,7 +6,7 @@ repository is our model store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 import msgspec
@@ -179,6 +179,11 @@ class OpenInferenceModels:
             if archive not in sources
         ]
         return [entry for entry in entries if entry.state == "READY"] if only_ready else entries
+
+    def check_parameters(self, parameters: Iterable[str]) -> None:
+        """Those of a call that loads or unloads. Raises BadRequest: one cannot be met."""
+        if not set(parameters) <= {"unload_dependents"}:
+            raise BadRequest("A model is loaded as its archive says: parameters such as config are not supported.")
 
     async def load(self, model: str) -> None:
         """Have a model ready: one that is registered gets a worker, else the archive of its name is registered.

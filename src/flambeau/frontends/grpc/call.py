@@ -48,6 +48,8 @@ class Method:
     path: str
     """``package.Service/Method``."""
     errors: ErrorTable
+    needs_management_key: bool = False
+    """On whichever port, where calls need tokens."""
     handle: Callable[[Call, bytes], None] | None = None
     """Answers the one message of a call, now or later. Raises ServingError or BadMessage: the call ends with it."""
     open: Callable[[Call], Inbox] | None = None

@@ -16,13 +16,13 @@ from flambeau.frontends.grpc.site import GrpcSite
 from flambeau.frontends.http.auth import Tokens
 from flambeau.frontends.http.limits import ConnectionLimits
 from flambeau.frontends.http.responder import AccessRecorder, MetricsRecorder
+from flambeau.frontends.open_inference import OpenInferenceModels
 
 __all__ = ["GrpcLimits", "SequenceKeys", "inference_port", "management_port"]
 
 
 def inference_port(
     inference: Inference,
-    management: Management,
     metrics: MetricsRecorder,
     tokens: Tokens | None,
     *,
@@ -30,19 +30,19 @@ def inference_port(
     grpc_limits: GrpcLimits,
     access_log: AccessRecorder | None,
     sequence_keys: SequenceKeys,
-    open_inference_protocol: bool,
+    open_inference: OpenInferenceModels | None,
 ) -> GrpcSite:
     """The port for predictions.
 
     Args:
         tokens: None where calls need none.
-        open_inference_protocol: whether KServe v2 is served, too.
+        open_inference: None where KServe v2 is not served.
     """
     services = [inference_api.SERVICE]
     methods = InferenceApi(inference, metrics, sequence_keys).methods()
-    if open_inference_protocol:
-        services.append(open_inference_api.SERVICE)
-        methods += OpenInferenceApi(inference, management, metrics).methods()
+    if open_inference is not None:
+        services += open_inference_api.SERVICES
+        methods += OpenInferenceApi(inference, open_inference, metrics).methods()
     methods += HealthApi(services, inference.is_healthy).methods()
     return GrpcSite(
         methods,
@@ -50,6 +50,7 @@ def inference_port(
         grpc_limits,
         check=tokens.check_inference if tokens else None,
         access_log=access_log,
+        check_management=tokens.check_management if tokens else None,
     )
 
 

@@ -9,9 +9,9 @@ from flambeau.errors import ServingError
 from flambeau.frontends.grpc.call import Call
 from flambeau.frontends.grpc.targets import Target
 from flambeau.frontends.http.responder import Series
-from flambeau.request import InferenceReply, InferenceRequest
+from flambeau.request import InferenceReply, InferenceRequest, Purpose, RequestValue
 
-Fields = Sequence[tuple[str, str, bytes]]
+Fields = Sequence[tuple[str, str, RequestValue]]
 """Name, content type, value: the handler's row."""
 
 
@@ -26,11 +26,11 @@ class Predictions:
         self.queue_time = queue_time
         self.encode = encode
 
-    def start(self, call: Call, target: Target, fields: Fields) -> None:
+    def start(self, call: Call, target: Target, fields: Fields, purpose: Purpose = Purpose.PREDICT) -> None:
         """Queue the request; the call is answered when the model has. Raises what ``api.ServedModel.submit`` does."""
         prediction = _Prediction(call, self)
         # The handler sees no headers: those of gRPC's clients are not meant for it, as in TorchServe.
-        ticket = target.submit(InferenceRequest(call.request_id, (), fields), prediction, call.arrived_at)
+        ticket = target.submit(InferenceRequest(call.request_id, (), fields, purpose), prediction, call.arrived_at)
         prediction.ticket = ticket
         call.on_abandon = ticket.abandon
 

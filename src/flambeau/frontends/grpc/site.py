@@ -35,17 +35,20 @@ class GrpcSite:
         *,
         check: Callable[[bytes | None], None] | None,
         access_log: AccessRecorder | None,
+        check_management: Callable[[bytes | None], None] | None = None,
     ) -> None:
         """
         Args:
             check: lets a call pass by the value of its ``authorization``, or raises Unauthorized; None where calls need
                 no token.
+            check_management: the same for methods that need the management key.
             access_log: None where it is switched off.
         """
         self.limits = limits
         self.grpc_limits = grpc_limits
         self._methods = {b"/" + method.path.encode(): method for method in methods}
         self._check = check
+        self._check_management = check_management
         self._access_log = access_log
         self._request_ids = RequestIds()
         self._connections: set[GrpcConnection] = set()
@@ -65,13 +68,14 @@ class GrpcSite:
         if not head.is_grpc:
             connection.send(stream, b"", b"", heads.UNSUPPORTED_MEDIA_TYPE)
             return
-        if self._check is not None:
+        method = self._methods.get(head.path)
+        check = self._check_management if method is not None and method.needs_management_key else self._check
+        if check is not None:
             try:
-                self._check(head.authorization)
+                check(head.authorization)
             except Unauthorized as error:  # which TorchServe does not log
                 connection.send(stream, heads.RESPONSE_HEAD, b"", heads.trailers(Status.PERMISSION_DENIED, str(error)))
                 return
-        method = self._methods.get(head.path)
         if method is None:
             self._refuse(connection, stream, head, Status.UNIMPLEMENTED, f"Method not found: {_path(head)}")
         elif head.has_bad_timeout:

@@ -14,13 +14,14 @@ _MAX_TARGETS = 4096
 class Target:
     """A model as a client named it, and the series that its requests are counted in."""
 
-    __slots__ = ("_model", "_names_version", "inferences")
+    __slots__ = ("_model", "_names_version", "inferences", "takes_tensors")
 
     def __init__(self, model: ServedModel, names_version: bool, metrics: MetricsRecorder) -> None:
         name, version = model.ref
         label = version if names_version and version is not None else "default"
         self._model = model
         self._names_version = names_version
+        self.takes_tensors = model.takes_tensors
         self.inferences: Series = metrics.series("ts_inference_requests_total", name, label)
 
     @property

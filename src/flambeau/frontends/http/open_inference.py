@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -78,8 +78,9 @@ class OpenInferenceLink:
         if call.method != "POST" or not self._models.model_api_enabled:
             raise MethodNotAllowed
         parameters = (await _object_in(call)).get("parameters") or {}
-        if not isinstance(parameters, Mapping) or not {*parameters} <= {"unload_dependents"}:
-            raise BadRequest("A model is loaded as its archive says: parameters such as config are not supported.")
+        if not isinstance(parameters, dict):
+            raise BadRequest("The parameters are not a JSON object.")
+        self._models.check_parameters(parameters)
 
 
 def changes_models(segments: Sequence[str]) -> bool:

@@ -178,11 +178,19 @@ def site_of(
     limits: Limits | None = None,
     *,
     check: Callable[[bytes | None], None] | None = None,
+    check_management: Callable[[bytes | None], None] | None = None,
     access_log: AccessLines | None = None,
     **grpc_limits: Any,
 ) -> GrpcSite:
     limits_of_grpc = GrpcLimits(**{"max_calls": 10, **grpc_limits})
-    return GrpcSite(methods, limits or Limits(), limits_of_grpc, check=check, access_log=access_log)
+    return GrpcSite(
+        methods,
+        limits or Limits(),
+        limits_of_grpc,
+        check=check,
+        access_log=access_log,
+        check_management=check_management,
+    )
 
 
 async def turn(times: int = 5) -> None:

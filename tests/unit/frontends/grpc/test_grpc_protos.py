@@ -53,7 +53,8 @@ openinference.ModelInferResponse: 1 model_name string, 2 model_version string, 3
 5 outputs InferOutputTensor, 6 raw_output_contents bytes
 openinference.ModelMetadataResponse: 1 name string, 2 versions string, 3 platform string, 4 inputs TensorMetadata, \
 5 outputs TensorMetadata
-openinference.InferParameter: 1 bool_param bool, 2 int64_param int64, 3 string_param string
+openinference.InferParameter: 1 bool_param bool, 2 int64_param int64, 3 string_param string, 4 double_param double, \
+5 uint64_param uint64
 openinference.InferTensorContents: 1 bool_contents bool, 2 int_contents int32, 3 int64_contents int64, \
 4 uint_contents uint32, 5 uint64_contents uint64, 6 fp32_contents float, 7 fp64_contents double, 8 bytes_contents bytes
 """
