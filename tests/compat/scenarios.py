@@ -52,7 +52,7 @@ def difference(step: Step, status: int, body: bytes) -> str:
     if status != step.status:
         return f"{step}: status {status}, not {step.status}: {body!r}"
     actual = json.loads(body)
-    expected = formatted(_filled(step.reply, actual))
+    expected = formatted(filled(step.reply, actual))
     return "" if body == expected else f"{step}: body {body!r}, not {expected!r}"
 
 
@@ -72,12 +72,12 @@ def _step(
     return Step(method, target, headers, body.encode(), status, reply)
 
 
-def _filled(expected: Any, actual: Any) -> Any:
+def filled(expected: Any, actual: Any) -> Any:
     """What is expected, with the actual values where a wildcard allows them."""
     if isinstance(expected, str) and expected in WILDCARDS:
         return actual if type(actual) is WILDCARDS[expected] else expected
     if isinstance(expected, dict) and isinstance(actual, dict):
-        return {key: _filled(value, actual.get(key)) for key, value in expected.items()}
+        return {key: filled(value, actual.get(key)) for key, value in expected.items()}
     if isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
-        return [_filled(one, other) for one, other in zip(expected, actual, strict=True)]
+        return [filled(one, other) for one, other in zip(expected, actual, strict=True)]
     return expected
