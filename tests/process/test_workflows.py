@@ -13,6 +13,7 @@ import pytest
 
 from tests.process.calls import TIMEOUT_S, manage, message_of, open_request
 from tests.process.workflow_calls import (
+    TELL,
     predict,
     register,
     running,
@@ -20,7 +21,7 @@ from tests.process.workflow_calls import (
     write_models,
     write_workflow,
 )
-from tests.serving import ServerProcess, wait_for
+from tests.serving import ServerProcess, wait_for, write_model
 
 CHAIN = """
 models:
@@ -262,6 +263,18 @@ def test_a_node_goes_with_its_workflow_alone(diamond):
     assert (reply.status_code, reply.json()["type"]) == (409, "ConflictStatusException")
     assert message_of(reply) == "Model diamond__a is a node of workflow diamond: unregister the workflow."
     assert predict(diamond, "diamond").status_code == 200
+
+
+def test_a_node_can_be_given_a_new_version_while_its_workflow_is_served(server):
+    write_model(server.folder.parent / "store", "tell", TELL.replace("context.model_name", "'renewed'"), version="2.0")
+    assert register(server, "renewed", "models: {t: {url: tell-1.0}}\ndag: {t: []}").status_code == 200
+    assert predict(server, "renewed").json()["node"] == "renewed__t"
+    reply = manage(server, "POST", "/models", url="tell-2.0", model_name="renewed__t", initial_workers=1)
+    assert reply.status_code == 200
+    assert manage(server, "PUT", "/models/renewed__t/2.0/set-default").status_code == 200
+    assert predict(server, "renewed").json()["node"] == "renewed"
+    assert manage(server, "DELETE", "/workflows/renewed").status_code == 200
+    assert manage(server, "GET", "/models/renewed__t/all").status_code == 404
 
 
 def test_a_workflow_that_comes_and_goes_leaves_nothing_behind(server):

@@ -255,4 +255,5 @@ workflow_store=/home/model-server/wf-store
     loaded = load(text)
     assert loaded.config.job_queue_size == 1000
     assert loaded.config.authorizes
-    assert [warning.split(":")[1] for warning in loaded.warnings] == ["4", "7"]
+    assert str(loaded.config.workflow_store) == "/home/model-server/wf-store"
+    assert [warning.split(":")[1] for warning in loaded.warnings] == ["4"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.frontends.http import openapi_operations as operations
-from flambeau.frontends.http.openapi_parts import MODEL_NAME, MODEL_VERSION, Parameter, components
+from flambeau.frontends.http.openapi_parts import MODEL_NAME, MODEL_VERSION, WORKFLOW_NAME, Parameter, components
 from flambeau.version import __version__
 
 Document = dict[str, Any]
@@ -80,6 +80,7 @@ def _inference_paths() -> Paths:
         **_api_description_paths(),
         "/ping": {"get": operations.ping()},
         **{path: {"post": operation} for path, operation in predictions.items()},
+        "/wfpredict/{workflow_name}": {"post": operations.workflow_prediction([WORKFLOW_NAME])},
         **_metrics_paths(),
     }
 
@@ -90,6 +91,11 @@ def _management_paths() -> Paths:
         "/models": {"get": operations.list_models(), "post": operations.register_model()},
         **_model_paths("/models/{model_name}", [MODEL_NAME]),
         "/v1/models/{model_name}": {"get": operations.model_readiness([MODEL_NAME])},
+        "/workflows": {"get": operations.list_workflows(), "post": operations.register_workflow()},
+        "/workflows/{workflow_name}": {
+            "get": operations.describe_workflow([WORKFLOW_NAME]),
+            "delete": operations.unregister_workflow([WORKFLOW_NAME]),
+        },
         "/token": {"get": operations.renew_token()},
         **_metrics_paths(),
     }

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from flambeau.frontends.http.openapi_parts import (
+    PAGING,
     REGISTRATION,
     SCALING,
+    WORKFLOW_REGISTRATION,
     Parameter,
     Replies,
     done,
@@ -74,11 +76,7 @@ def prediction(operation_id: str, parameters: Sequence[Parameter]) -> Operation:
 
 def list_models() -> Operation:
     replies = {"200": json_reply("Models, and the archives of their default versions.", schema("ModelPage"))}
-    parameters = [
-        parameter("limit", "integer", "Most models to list, up to 100.", 100),
-        parameter("next_page_token", "string", "Where to go on: nextPageToken of the reply before."),
-    ]
-    return _operation("listModels", "List the models.", replies, parameters)
+    return _operation("listModels", "List the models.", replies, PAGING)
 
 
 def register_model() -> Operation:
@@ -95,10 +93,13 @@ def register_model() -> Operation:
             }
         ),
     }
+    return _registration("registerModel", "Register a model, from the query or a JSON body.", replies, REGISTRATION)
+
+
+def _registration(operation_id: str, description: str, replies: Replies, parameters: Sequence[Parameter]) -> Operation:
     # None is required in the query, because all may come in the body instead.
-    in_query = [{**one, "required": False} for one in REGISTRATION]
-    operation = _operation("registerModel", "Register a model, from the query or a JSON body.", replies, in_query)
-    properties = {one["name"]: {"description": one["description"], **one["schema"]} for one in REGISTRATION}
+    operation = _operation(operation_id, description, replies, [{**one, "required": False} for one in parameters])
+    properties = {one["name"]: {"description": one["description"], **one["schema"]} for one in parameters}
     body = {"type": "object", "required": ["url"], "properties": properties}
     operation["requestBody"] = {"content": {"application/json": {"schema": body}}}
     return operation
@@ -160,3 +161,55 @@ def renew_token() -> Operation:
     replies = {"200": reply("The key file has the new key."), **errors({400: "The API key or the type is wrong."})}
     key_type = parameter("type", "string", "The key to replace.", choices=("management", "inference"), required=True)
     return _operation("renewToken", "Replace a key, with the API key. Only where tokens are on.", replies, [key_type])
+
+
+def workflow_prediction(parameters: Sequence[Parameter]) -> Operation:
+    replies = {
+        "200": json_reply("What the last node answers, or an object with the answer of each last node.", {}),
+        **errors(
+            {
+                400: "The request cannot be understood.",
+                404: "There is no such workflow.",
+                500: "A node failed, or took too long.",
+                503: "The queue of a node is full.",
+            }
+        ),
+    }
+    operation = _operation("workflow_predictions", "Send a request through a workflow.", replies, parameters)
+    operation["requestBody"] = {"description": "What the first node takes.", "content": {"*/*": {}}}
+    return operation
+
+
+def list_workflows() -> Operation:
+    replies = {"200": json_reply("Workflows, and their archives.", schema("WorkflowPage"))}
+    return _operation("listWorkflows", "List the workflows.", replies, PAGING)
+
+
+def register_workflow() -> Operation:
+    replies = {
+        **done(200, 202),
+        **errors(
+            {
+                400: "A parameter, the archive or its graph is unusable.",
+                404: "There is no archive at this URL.",
+                409: "A workflow of this name is registered already.",
+                500: "A node could not be started.",
+            }
+        ),
+    }
+    description = "Register a workflow, from the query or a JSON body."
+    return _registration("registerWorkflow", description, replies, WORKFLOW_REGISTRATION)
+
+
+def describe_workflow(parameters: Sequence[Parameter]) -> Operation:
+    described = {"type": "array", "items": schema("WorkflowDescription")}
+    replies = {"200": json_reply("The workflow.", described), **errors({404: "There is no such workflow."})}
+    return _operation("describeWorkflow", "Describe a workflow.", replies, parameters)
+
+
+def unregister_workflow(parameters: Sequence[Parameter]) -> Operation:
+    replies = {
+        **done(200),
+        **errors({404: "There is no such workflow.", 408: "What it had accepted was not answered in time."}),
+    }
+    return _operation("unregisterWorkflow", "Unregister a workflow.", replies, parameters)

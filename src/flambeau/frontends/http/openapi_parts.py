@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from flambeau.api import ModelDescription, ModelPage
+from flambeau.api import ModelDescription, ModelPage, WorkflowDescription, WorkflowPage
 
 Parameter = dict[str, Any]
 Replies = dict[str, Any]
@@ -39,6 +39,12 @@ def parameter(
 
 MODEL_NAME = parameter("model_name", "string", "Name of the model.", required=True, place="path")
 MODEL_VERSION = parameter("model_version", "string", "Version of the model.", required=True, place="path")
+WORKFLOW_NAME = parameter("workflow_name", "string", "Name of the workflow.", required=True, place="path")
+
+PAGING = [
+    parameter("limit", "integer", "Most to list, up to 100.", 100),
+    parameter("next_page_token", "string", "Where to go on: nextPageToken of the reply before."),
+]
 
 REGISTRATION = [
     parameter("url", "string", "Archive or folder in the model store, or a URL.", required=True),
@@ -67,6 +73,16 @@ SCALING = [
     parameter("batch_size", "integer", "Most requests in a batch, from now on."),
     parameter("max_batch_delay", "integer", "Longest wait for a batch to fill, in milliseconds, from now on."),
     parameter("response_timeout", "integer", "Longest time for an answer, in seconds, from now on."),
+]
+
+
+WORKFLOW_REGISTRATION = [
+    parameter("url", "string", "Archive or folder in the workflow store, or a URL.", required=True),
+    parameter("workflow_name", "string", "Name to serve it under. Default: what the archive says."),
+    parameter("response_timeout", "integer", "Of every node, in seconds. Default: the server's."),
+    parameter("startup_timeout", "integer", "Of every node, in seconds. Default: the server's."),
+    parameter("synchronous", "boolean", "Whether to answer when all nodes are ready.", True),
+    parameter("s3_sse_kms", "boolean", "Not supported: true is refused.", False),
 ]
 
 
@@ -106,7 +122,9 @@ def components() -> dict[str, Any]:
     """What the references in the other parts point to. Descriptions of models are taken from the types themselves."""
     any_json = {"description": "Any JSON value."}
     _, schemas = msgspec.json.schema_components(
-        (ModelDescription, ModelPage), schema_hook=lambda _: any_json, ref_template=_SCHEMA_PLACE
+        (ModelDescription, ModelPage, WorkflowDescription, WorkflowPage),
+        schema_hook=lambda _: any_json,
+        ref_template=_SCHEMA_PLACE,
     )
     text = {"type": "string"}
     error = {"code": {"type": "integer", "description": "The status."}, "type": text, "message": text}
