@@ -4,8 +4,9 @@ A file has the ``port`` that its cases go to (``inference``, ``management`` or `
 sent in turn and leave the server as they found it. A case is a step of ``prediction_scenarios`` with
 
 - ``when``: what is special about the request, in a few words,
+- ``port``: where it is not the file's,
 - ``key``: of which port the token is (``inference``, ``management``, ``API``), or the whole header ``Authorization``;
-  left out: of the file's port; null: no header,
+  left out: of the case's port; null: no header,
 - ``differs``: where TorchServe answers otherwise, which of the ``differences`` in ``torchserve.yaml`` it is.
 """
 
@@ -62,6 +63,7 @@ def play_case(case: Case, address: str, keys: Mapping[str, str]) -> str:
     return f"{case.when}: {wrong}" if wrong else ""
 
 
-def _case(port: str, when: str, *, differs: str | None = None, **step: Any) -> Case:
+def _case(file_port: str, when: str, *, port: str = "", differs: str | None = None, **step: Any) -> Case:
+    port = port or file_port
     key = step.pop("key", port if port in _KEYS else None)
     return Case(when, port, key, differs, read_step(**step))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tests.compat import statuses
+from tests.compat.endpoint_statuses import endpoint_rows
 from tests.compat.statuses import Row, Status
 
 PAGE = Path("docs/compatibility.md")
@@ -40,7 +41,7 @@ def page() -> str:
         Stale: what ``torchserve.yaml`` says is not so.
     """
     remarks = statuses.load_remarks()
-    endpoints = statuses.endpoint_rows(remarks["endpoints"], remarks["differences"])
+    endpoints = endpoint_rows(remarks["endpoints"], remarks["differences"])
     grpc = statuses.grpc_rows(remarks["grpc"])
     settings = statuses.server_setting_rows(remarks["server_settings"])
     model = statuses.model_setting_rows(remarks["model_settings"])

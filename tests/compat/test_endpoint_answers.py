@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from flambeau.archive.plan import ArchiveSpec
-from flambeau.archive.writer import write_archive
+from flambeau.archive.writer import write_archive, write_plan
+from flambeau.workflows.packaging import WorkflowArchiveSpec, plan_workflow_archive
 from tests.compat.cases import CaseFile, load_cases, play_case
 from tests.compat.prediction_scenarios import HANDLERS
 from tests.serving import ServerProcess, wait_for
@@ -21,6 +22,18 @@ STARTED = {"seen.mar": ("seen", "1.0"), "seen-2.mar": ("seen", "2.0"), "script.m
 STORED = {"noop.mar": ("noop", "1.0"), "noop-2.mar": ("noop", "2.0"), "alpha.mar": ("alpha", "1.0")}
 """Archives in the model store that cases may register."""
 BROKEN = "raise RuntimeError('no weights here')\n"
+FUNCTIONS = """
+def upper(data, context):
+    return data and [row["body"].decode().upper() for row in data]
+
+
+def mark(data, context):
+    return data and [row["body"].decode() + "!" for row in data]
+"""
+GRAPH = """
+models: {retry-attempts: 0}
+dag: {upper: [mark]}
+"""
 OPTIONS = ["--token-auth", "--enable-model-api", "--metrics-mode", "prometheus", "--workers", "1"]
 SETTINGS = {
     "ts_open_inference_protocol": "true",
@@ -48,6 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     sources = {"script": (HANDLERS / "script.py").read_text(), "broken": BROKEN}
     for file_name, (name, version) in {**STARTED, **STORED, "broken.mar": ("broken", "1.0")}.items():
         pack(store / file_name, name, version, sources.get(name, seen))
+    pack_workflow(store, "shout", FUNCTIONS, GRAPH)
     (store / "text.mar").write_text("not an archive")
     settings = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
     options = ["--model-store", str(store), *OPTIONS, *settings]
@@ -62,6 +76,14 @@ def pack(path: Path, name: str, version: str, source: str) -> None:
     handler.write_text(source)
     spec = ArchiveSpec(model_name=name, version=version, handler=f"{handler}:handle", export_path=path.parent.parent)
     write_archive(spec).rename(path)
+
+
+def pack_workflow(store: Path, name: str, functions: str, graph: str) -> None:
+    handler, spec_file = store.parent / "functions.py", store.parent / "graph.yaml"
+    handler.write_text(functions)
+    spec_file.write_text(graph)
+    spec = WorkflowArchiveSpec(workflow_name=name, spec_file=spec_file, handler=handler, export_path=store)
+    write_plan(plan_workflow_archive(spec))
 
 
 def wait_until_ready(server: ServerProcess) -> None:
