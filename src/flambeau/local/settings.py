@@ -65,9 +65,7 @@ class LoadSettings:
         batching = BatchingConfig(
             batch_size=config.batching.batch_size if self.batch_size is None else self.batch_size,
             max_batch_delay_s=(
-                config.batching.max_batch_delay_s
-                if self.max_batch_delay_ms is None
-                else self.max_batch_delay_ms / 1e3
+                config.batching.max_batch_delay_s if self.max_batch_delay_ms is None else self.max_batch_delay_ms / 1e3
             ),
             policy=config.batching.policy if self.batch_policy is None else BatchPolicy(self.batch_policy),
         )

@@ -152,7 +152,7 @@ def test_a_manifest_that_is_not_json_is_named(model_dir):
 
 
 def test_an_unknown_envelope_is_refused_with_those_that_there_are(model_dir):
-    with pytest.raises(InvalidModel, match="no service envelope 'xml'.*body, json, kserve, kservev2"):
+    with pytest.raises(InvalidModel, match=r"no service envelope 'xml'.*body, json, kserve, kservev2"):
         load_handler(model_dir({"h.py": CLASS}), handler="h", envelope="xml")
 
 

@@ -167,7 +167,10 @@ def _unknown(key: str, value: Any) -> str:
     if key in NOT_SUPPORTED:
         return f"is torchpipe's and not supported: {NOT_SUPPORTED[key]}"
     if isinstance(value, Mapping):
-        return "is no key of a stage: stages stand beside one another at the top of the file (torchpipe's 'name.2' has no equal)"
+        return (
+            "is no key of a stage: stages stand beside one another at the top of the file "
+            "(torchpipe's 'name.2' has no equal)"
+        )
     return f"is no key of a stage{did_you_mean(key, KEYS)}; options of what the stage runs belong under 'options'"
 
 
