@@ -317,7 +317,7 @@ class CombiningEngine:
         if call.arrived_at <= self._window_end:
             self._returned += 1
         if self._gatherers and self._due_at(call.arrived_at, call.arrived_at, len(self._gatherers)) <= call.arrived_at:
-            poke(self._gatherers.pop())
+            poke(self._gatherers[0])
 
     def _due_at(self, now: float, oldest_at: float, in_hand: int) -> float:
         """When what waits is to be cut.
@@ -495,9 +495,11 @@ class CombiningEngine:
                 due_at = self._due_at(now, first.arrived_at, 1 + len(self._gatherers))
                 if due_at <= now:
                     batch = self._take(now)
-                    if batch:
-                        return batch
-                    continue
+                    if not batch:
+                        continue
+                    for gatherer in self._gatherers:  # what they wait with may be in it
+                        poke(gatherer)
+                    return batch
                 if own is not None:
                     if own.state is not State.WAITING:
                         return []

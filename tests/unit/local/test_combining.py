@@ -255,6 +255,15 @@ def test_two_workers_that_wait_for_full_batches_both_get_theirs():
     assert sum(handler.sizes) == 16
 
 
+def test_a_worker_that_waits_with_rows_is_free_when_another_has_taken_them():
+    engine = engine_of(*[lambda rows: rows] * 2, batch_size=3, max_batch_delay_s=600.0, policy=FIXED)
+    futures = [engine.submit(row, None, 0) for row in range(2)]
+    wait_for(lambda: len(engine._gatherers) == 2)
+    futures.append(engine.submit(2, None, 0))
+    assert [future.result(LIMIT_S) for future in futures] == [0, 1, 2]
+    wait_for(lambda: whole(engine))
+
+
 def test_closing_does_not_wait_for_batches_to_fill():
     engine = engine_of(*[lambda rows: rows] * 2, batch_size=8, max_batch_delay_s=600.0, policy=FIXED)
     with calls() as started:
