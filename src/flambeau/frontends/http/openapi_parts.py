@@ -126,6 +126,9 @@ def components() -> dict[str, Any]:
         schema_hook=lambda _: any_json,
         ref_template=_SCHEMA_PLACE,
     )
+    for described in schemas.values():
+        if not described.get("required", True):
+            del described["required"]  # OpenAPI 3.0 has no empty list of required members
     text = {"type": "string"}
     error = {"code": {"type": "integer", "description": "The status."}, "type": text, "message": text}
     schemas["Error"] = {"type": "object", "required": list(error), "properties": error}
