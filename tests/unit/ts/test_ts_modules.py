@@ -62,6 +62,8 @@ LIGHT = {
     "model_archiver": ["ModelArchiver", "ModelArchiverConfig"],
     "model_archiver.model_archiver_error": ["ModelArchiverError"],
     "model_archiver.model_packaging": ["generate_model_archive"],
+    "workflow_archiver.workflow_archiver_error": ["WorkflowArchiverError"],
+    "workflow_archiver.workflow_packaging": ["generate_workflow_archive", "package_workflow"],
 }
 """What can be imported where torch is not installed."""
 
