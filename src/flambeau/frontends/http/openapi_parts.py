@@ -126,6 +126,7 @@ def components() -> dict[str, Any]:
         schema_hook=lambda _: any_json,
         ref_template=_SCHEMA_PLACE,
     )
+    schemas = msgspec.json.decode(msgspec.json.encode(schemas))  # defaults that are tuples become lists
     for described in schemas.values():
         if not described.get("required", True):
             del described["required"]  # OpenAPI 3.0 has no empty list of required members
